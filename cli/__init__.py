@@ -1,0 +1,1 @@
+"""The command `connection-health`: parse, call, render."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: tables, constraints, migrations, the vault, and queries with names."""

@@ -1,0 +1,1 @@
+"""Vendors that fail on purpose, for the demo, fault drills and tests."""

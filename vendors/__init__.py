@@ -1,0 +1,1 @@
+"""What we know of vendors, as data, and the one connector that reads it."""

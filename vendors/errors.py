@@ -1,0 +1,101 @@
+"""What can go wrong between a definition and a vendor.
+
+VendorError
+├── DefinitionError            the file is not a valid definition (findings with file, line, path, remedy)
+├── UnknownVendorError         no definition of that name
+├── MissingCredentialError     the connection lacks a credential or setting that the definition asks for
+├── AnswerRefusedError         the vendor answered with an error that no rule lets pass
+├── AnswerReportsError         a success status whose body reports an error
+├── MalformedBodyError         a success status whose body is not what its format promises
+├── UnexpectedShapeError       a well-formed body without the members that the definition names
+├── PaginationError            a page token seen twice, a missing has-more flag, a counter that cannot end
+└── JobFailedError             an asynchronous export that the vendor ended without a result, or that never ended
+"""
+
+from dataclasses import dataclass
+
+
+class VendorError(Exception):
+    """The root of this package's errors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing wrong with a definition. line: counted from 1; path: dotted (`data_types.users.pagination`)."""
+
+    file: str
+    line: int
+    path: str
+    problem: str
+    remedy: str
+    code: str = "schema"
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.path}: {self.problem}. {self.remedy}"
+
+
+class DefinitionError(VendorError):
+    """The file is not a valid definition."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        super().__init__(findings)
+        self.findings = findings
+
+    def __str__(self) -> str:
+        return "\n".join(str(finding) for finding in self.findings)
+
+
+class UnknownVendorError(VendorError):
+    """No definition of that name is in the catalogue or in the operator's folder."""
+
+    def __init__(self, vendor: str, known: tuple[str, ...] = ()) -> None:
+        super().__init__(vendor, known)
+        self.vendor, self.known = vendor, known
+
+    def __str__(self) -> str:
+        return f"no definition of a vendor named {self.vendor!r}; known: {', '.join(self.known) or 'none'}"
+
+
+class MissingCredentialError(VendorError):
+    """The connection lacks a credential or setting that the vendor's definition asks for."""
+
+    def __init__(self, vendor: str, name: str) -> None:
+        super().__init__(vendor, name)
+        self.vendor, self.name = vendor, name
+
+    def __str__(self) -> str:
+        return f"{self.vendor}: no value for {self.name}"
+
+
+class _EndpointError(VendorError):
+    def __init__(self, endpoint: str, problem: str) -> None:
+        super().__init__(endpoint, problem)
+        self.endpoint, self.problem = endpoint, problem
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}: {self.problem}"
+
+
+class AnswerRefusedError(_EndpointError):
+    """The vendor answered with an error that no rule lets pass. The session captured the exchange."""
+
+
+class AnswerReportsError(_EndpointError):
+    """A success status whose body reports an error."""
+
+
+class MalformedBodyError(_EndpointError):
+    """A success status whose body is not what its format promises: the vendor's fault."""
+
+
+class UnexpectedShapeError(_EndpointError):
+    """A well-formed body without the members that the definition names: the definition's fault, so ours."""
+
+
+class PaginationError(_EndpointError):
+    """Pages that cannot be followed to an end without losing or repeating records."""
+
+
+class JobFailedError(_EndpointError):
+    """An asynchronous export that the vendor ended without a result, or that did not end in the time allowed."""

@@ -1,0 +1,1 @@
+"""How the worker talks HTTP: capture, retries, deadlines, limits, the guard against inner addresses, redaction."""
