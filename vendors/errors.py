@@ -4,6 +4,10 @@ VendorError
 ├── DefinitionError            the file is not a valid definition (findings with file, line, path, remedy)
 ├── UnknownVendorError         no definition of that name
 ├── MissingCredentialError     the connection lacks a credential or setting that the definition asks for
+├── InvalidCredentialsError    credentials or settings do not fit the definition's schemas (fields by name, no values)
+├── ExpressionError            a `${…}` that cannot be read (found when the file is loaded)
+├── MissingReferenceError      a `${…}` names something that is not there at run time
+├── UnusableValueError         a `${…}` yields a value that cannot be used where it stands
 ├── AnswerRefusedError         the vendor answered with an error that no rule lets pass
 ├── AnswerReportsError         a success status whose body reports an error
 ├── MalformedBodyError         a success status whose body is not what its format promises
@@ -66,6 +70,39 @@ class MissingCredentialError(VendorError):
 
     def __str__(self) -> str:
         return f"{self.vendor}: no value for {self.name}"
+
+
+class ExpressionError(VendorError):
+    """A `${…}` that cannot be read. position: of the first odd character in text, from 0; where: keys to the text."""
+
+    def __init__(self, text: str, position: int, problem: str, where: tuple[str | int, ...] = ()) -> None:
+        super().__init__(text, position, problem, where)
+        self.text, self.position, self.problem, self.where = text, position, problem, where
+
+    def __str__(self) -> str:
+        return f"{self.problem} (at character {self.position + 1} of {self.text!r})"
+
+
+class MissingReferenceError(VendorError):
+    """Something that an expression needs is not there (or null) and no `?` or `??` says that it may be so."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"no value for {self.path}"
+
+
+class UnusableValueError(VendorError):
+    """A value is there, but not of a kind that can be used. Names the expression, never the value: it may be secret."""
+
+    def __init__(self, expression: str, problem: str) -> None:
+        super().__init__(expression, problem)
+        self.expression, self.problem = expression, problem
+
+    def __str__(self) -> str:
+        return f"{self.expression}: {self.problem}"
 
 
 class _EndpointError(VendorError):
