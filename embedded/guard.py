@@ -66,7 +66,7 @@ class RefusedError(Exception):
 
 def main() -> int:
     """Carry out one order; 0 where the server was stopped as asked, 1 where it ended on its own or never ran."""
-    with open(0, "rb", buffering=0, closefd=False) as owner:  # noqa: PTH123 -- unbuffered: reads no word ahead
+    with open(0, "rb", buffering=0, closefd=False) as owner:
         order: Order = json.loads(owner.readline())
     wake = _wake_up_on_signals()
     try:
