@@ -197,7 +197,8 @@ class Pagination:
     """token: where the counter, token or URL goes; token_from: where it comes from (path, or `header.X-Next`).
 
     token_param: cut this query parameter out of a URL found at token_from; size_value, size: page size and its place;
-    more: path of a has-more flag; total: path of a total to stop at; stop: `empty` or `short_page`;
+    more: path of a has-more flag; last: path of a flag that is true on the last page; total: path of a total to stop at;
+    stop: `empty` or `short_page`;
     start: first page number or offset; first_sent: whether the first page's number is sent.
     """
 
@@ -208,6 +209,7 @@ class Pagination:
     size_value: int | None = None
     size: Target | None = None
     more: str | None = None
+    last: str | None = None
     total: str | None = None
     stop: str = "empty"
     start: int = 0
