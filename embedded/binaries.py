@@ -28,13 +28,13 @@ REDIS_REMEDY: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresBinaries:
-    """A PostgreSQL that can be started. root: what must stay together when the programs are copied elsewhere."""
+    """A PostgreSQL that can be started. root: what to copy where the programs must lie elsewhere; None: not to be."""
 
     initdb: Path
     postgres: Path
     major: int
     source: str
-    root: Path
+    root: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class RedisBinary:
 class _Place:
     folder: Path
     source: str
-    root: Path
+    root: Path | None
 
 
 def postgres_binaries() -> tuple[PostgresBinaries, ...]:
@@ -115,7 +115,7 @@ def _postgres_on_machine() -> Iterator[_Place]:
     for pattern in ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/postgresql@*/bin"):
         folders += sorted(Path("/").glob(pattern), key=lambda folder: _trailing_number(folder.parent), reverse=True)
     for folder in dict.fromkeys(folders):
-        yield _Place(folder, f"{folder}", folder.parent)
+        yield _Place(folder, f"{folder}", None)
 
 
 def _redis_in_wheel() -> Iterator[tuple[Path, str]]:

@@ -45,6 +45,7 @@ class Order(TypedDict):
     log: str
     folders: list[str]  # to make, for the account alone
     files: dict[str, str]  # path -> content, for the account alone
+    first_files: dict[str, str]  # likewise, only where `data` is missing
     data: str
     prepare: list[str] | None  # a command that fills `data + ".new"`, run where `data` is missing
     stale: list[str]  # what a dead server left, removed unless a living one uses `data`
@@ -148,9 +149,10 @@ def _leave_if_orphaned(order: Order) -> None:
 def _prepare(order: Order, lock: int, log: int) -> None:
     for folder in order["folders"]:
         Path(folder).mkdir(mode=0o700, exist_ok=True)
-    for name, content in order["files"].items():
-        Path(name).write_text(content, encoding="utf-8")
     data = Path(order["data"])
+    files = order["files"] if data.exists() else order["files"] | order["first_files"]
+    for name, content in files.items():
+        Path(name).write_text(content, encoding="utf-8")
     if not data.exists():
         unfinished = data.with_name(data.name + ".new")
         shutil.rmtree(unfinished, ignore_errors=True)

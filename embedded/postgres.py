@@ -4,6 +4,8 @@ import os
 import secrets
 import signal
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode
@@ -12,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from embedded import binaries
-from embedded.errors import VersionMismatchError
+from embedded.errors import ServerMissingError, VersionMismatchError
 from embedded.guard import Order
 from embedded.ports import free_port
 from embedded.quarters import Quarters, quarters, reachable_copy
@@ -29,6 +31,7 @@ class Postgres(Server):
 
     port: None for the socket alone, 0 for a free one on 127.0.0.1, where a password is asked (`tcp_url` has it).
     durable: False spares the disk: what was committed survives the death of the server, not that of the machine.
+    settings: more of PostgreSQL's own, by name; they win over ours.
     """
 
     name = "PostgreSQL"
@@ -42,11 +45,12 @@ class Postgres(Server):
         durable: bool = True,
         shared_buffers_mb: int = 64,
         max_connections: int = 100,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.data_dir = data_dir
         self.durable, self.shared_buffers_mb, self.max_connections = durable, shared_buffers_mb, max_connections
-        self._socket_dir = socket_dir
+        self._socket_dir, self._more_settings = socket_dir, dict(settings or {})
         self._listens = port is not None
         self.port = free_port() if port == 0 else port or _DEFAULT_PORT
         self._quarters: Quarters | None = None
@@ -91,25 +95,32 @@ class Postgres(Server):
         return self._quarters
 
     def _choose_binaries(self, place: Quarters) -> binaries.PostgresBinaries:
+        """Return what suits the data that are there, with paths that the server's account can reach."""
         available = binaries.postgres_binaries()
         written = place.data / "PG_VERSION"
-        if not written.exists():
-            return available[0]
-        major = int(written.read_text(encoding="ascii"))
-        for candidate in available:
-            if candidate.major == major:
+        major = int(written.read_text(encoding="ascii")) if written.exists() else None
+        suitable = [candidate for candidate in available if major in {None, candidate.major}]
+        if major is not None and not suitable:
+            raise VersionMismatchError(place.home, major, tuple(candidate.major for candidate in available))
+        for candidate in suitable:
+            if candidate.root is not None:
+                root = reachable_copy(candidate.root, place.account)
+                return replace(
+                    candidate,
+                    initdb=root / candidate.initdb.relative_to(candidate.root),
+                    postgres=root / candidate.postgres.relative_to(candidate.root),
+                )
+            if place.account is None or place.account.may_enter(candidate.postgres.parent):
                 return candidate
-        raise VersionMismatchError(place.home, major, tuple(candidate.major for candidate in available))
+        unreachable = tuple(f"the server's account may not enter {found.postgres.parent}" for found in suitable)
+        raise ServerMissingError(self.name, unreachable, binaries.POSTGRES_REMEDY)
 
     def _order(self) -> tuple[Quarters, Order]:
         self._quarters = None
         place = self._place()
         chosen = self.binaries = self._choose_binaries(place)
-        root = reachable_copy(chosen.root, place.account)
-        initdb, postgres = (root / program.relative_to(chosen.root) for program in (chosen.initdb, chosen.postgres))
         password = place.home / "password"
         socket_file = place.socket_dir / f".s.PGSQL.{self.port}"
-        new = not place.data.exists()
         return place, {
             "owner": os.getpid(),
             "uid": place.account.uid if place.account else None,
@@ -117,25 +128,26 @@ class Postgres(Server):
             "lock": str(place.lock),
             "log": str(place.log),
             "folders": [str(place.socket_dir)],
-            "files": {str(password): secrets.token_urlsafe(24) + "\n"} if new else {},
+            "files": {},
+            "first_files": {str(password): secrets.token_urlsafe(24) + "\n"},
             "data": str(place.data),
-            "prepare": self._initdb(initdb, chosen.major, place, password),
+            "prepare": self._initdb(chosen, place, password),
             "stale": [str(place.data / "postmaster.pid"), str(socket_file), f"{socket_file}.lock"],
             "pid_file": str(place.data / "postmaster.pid"),
-            "command": [str(postgres), "-D", str(place.data), *self._settings(place)],
+            "command": [str(chosen.postgres), "-D", str(place.data), *self._settings(place)],
             # LC_ALL: on macOS an unset locale makes the C library start a thread, at which the server refuses to run.
             "environment": {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"},
             # SIGINT ends connections and stops in order, SIGQUIT is as after a crash; never SIGKILL first, which
             # would leave the server's children to find out.
-            "stop": [(signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0)],
+            "stop": [(signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0)],
             "quit": [(signal.SIGQUIT, 5.0)],
             "death_signal": signal.SIGQUIT,
         }
 
-    def _initdb(self, initdb: Path, major: int, place: Quarters, password: Path) -> list[str]:
-        builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= _BUILTIN_LOCALE_SINCE else []
+    def _initdb(self, chosen: binaries.PostgresBinaries, place: Quarters, password: Path) -> list[str]:
+        has_builtin = chosen.major >= _BUILTIN_LOCALE_SINCE
         return [
-            str(initdb),
+            str(chosen.initdb),
             f"--pgdata={place.data}.new",
             f"--username={USER}",
             f"--pwfile={password}",
@@ -143,7 +155,7 @@ class Postgres(Server):
             "--auth-host=scram-sha-256",
             "--encoding=UTF8",
             "--no-locale",
-            *builtin,
+            *(["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if has_builtin else []),
             *([] if self.durable else ["--no-sync"]),
         ]
 
@@ -165,6 +177,7 @@ class Postgres(Server):
             settings |= {"fsync": "off", "full_page_writes": "off"}
         if sys.platform == "linux":
             settings["huge_pages"] = "off"
+        settings |= self._more_settings
         return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
     def _is_ready(self, quarters: Quarters) -> bool:

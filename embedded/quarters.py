@@ -88,13 +88,16 @@ def quarters(data_dir: Path, *, socket_name: str, socket_dir: Path | None = None
     account = _account_for(home)
     if home == asked and account is not None and not account.may_enter(asked.resolve().parent):
         home = _place_elsewhere(asked)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if home != asked and home.parent != _own_base(_LASTING):
+        raise DirectoryRefusedError(asked, "holds the server of another account: choose another folder")
+    home.mkdir(mode=0o700, exist_ok=True)
     _occupy(home, account)
-    chosen = home / "socket" if socket_dir is None else _absolute(socket_dir)
-    if len(os.fsencode(chosen / socket_name)) > SOCKET_PATH_LIMIT:
+    chosen = home / "socket"  # what lies in the home is made by the server's own account, not by us as root
+    if socket_dir is not None:
+        chosen = _absolute(socket_dir)
+        _make_or_judge(chosen, account)
+    elif len(os.fsencode(chosen / socket_name)) > SOCKET_PATH_LIMIT:
         chosen = _own_base(_SHORT) / _digest(home)
-        _check_length(chosen / socket_name)
-    if chosen.parent != home:  # what lies in the home is made by the server's own account, not by us as root
         chosen.mkdir(mode=0o700, exist_ok=True)
         _give(chosen, account)
     return Quarters(home=home, socket_dir=chosen, account=account)
@@ -106,7 +109,8 @@ def reachable_copy(root: Path, account: Account | None) -> Path:
     Shared libraries that a wheel keeps beside its package (`<package>.libs`) are taken along.
     """
     resolved = root.resolve()
-    if account is None or account.may_enter(resolved if resolved.is_dir() else resolved.parent):
+    folders = (resolved, *resolved.glob("*/")) if resolved.is_dir() else (resolved.parent,)
+    if account is None or all(map(account.may_enter, folders)):
         return root
     version = resolved.stat()
     base = _own_base(_LASTING) / f"programs-{_digest(resolved)}-{version.st_mtime_ns:x}"
@@ -188,6 +192,23 @@ def _occupy(home: Path, account: Account | None) -> None:
     if not (home / _MARK).exists() and any(home.iterdir()):
         raise DirectoryRefusedError(home, _NOT_A_SERVERS)
     _give(home, account)
+
+
+def _make_or_judge(folder: Path, account: Account | None) -> None:
+    """Make the folder of a socket; one that exists is left as it is.
+
+    It is refused where others may enter: whoever reaches the socket is let in without a password.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        status = folder.lstat()
+        owner = account.uid if account else os.geteuid()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner or status.st_mode & 0o077:
+            problem = f"must be a folder of the account {owner} that nobody else may enter (mode 0700)"
+            raise DirectoryRefusedError(folder, problem) from None
+    else:
+        _give(folder, account)
 
 
 def _give(folder: Path, account: Account | None) -> None:

@@ -96,6 +96,7 @@ class Redis(Server):
             "log": str(place.log),
             "folders": [str(place.socket_dir)],
             "files": {str(configuration): self._configuration(place)},
+            "first_files": {},
             "data": str(place.data),
             "prepare": None,
             "stale": [str(self.socket_path)],
