@@ -1,0 +1,176 @@
+"""The way to PostgreSQL: a pool of psycopg connections that may idle or run only for so long."""
+
+import select
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import tuple_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+from sqlalchemy import Engine, create_engine
+
+from models.errors import DatabaseUnreachableError, SchemaMissingError, SchemaOutdatedError, ServerTooOldError
+
+SCHEMA_REVISION: Final = "0001"
+"""The revision that this code needs; a test compares it with the newest migration."""
+
+OLDEST_SERVER: Final = 15
+_DRIVER_PREFIXES: Final = ("postgresql+psycopg://", "postgres://", "postgresql://")
+# A transaction that idles keeps dead rows alive in the hot tables, which slows every claim (docs/decisions/0002).
+_SESSION: Final = "-c idle_in_transaction_session_timeout=60s -c statement_timeout=60s -c timezone=UTC"
+
+
+def driver_url(url: str) -> str:
+    """Return the URL as libpq reads it, from any of the usual spellings."""
+    for prefix in _DRIVER_PREFIXES:
+        if url.startswith(prefix):
+            return "postgresql://" + url.removeprefix(prefix)
+    return url
+
+
+def engine_url(url: str) -> str:
+    """Return the URL as SQLAlchemy reads it, from any of the usual spellings."""
+    return "postgresql+psycopg://" + driver_url(url).removeprefix("postgresql://")
+
+
+def target_of(url: str) -> str:
+    """Return host, port and database of a URL, without user and password."""
+    try:
+        parts = conninfo_to_dict(driver_url(url))
+    except psycopg.Error:
+        return "an unreadable URL"
+    host = parts.get("host") or parts.get("hostaddr") or "the local socket"
+    return f"{host}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+
+
+class Database:
+    """A pool of connections, opened at its first use. Safe to share between threads, not between processes."""
+
+    def __init__(self, url: str, *, max_size: int = 10, application_name: str = "connection-health") -> None:
+        self._url = url
+        self._engine: Engine | None = None
+        self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
+            driver_url(url),
+            min_size=0,
+            max_size=max_size,
+            open=False,
+            timeout=10.0,
+            kwargs={"autocommit": True, "application_name": application_name, "options": _SESSION},
+            check=_check,
+            name=application_name,
+        )
+
+    def __repr__(self) -> str:
+        return f"Database({target_of(self._url)!r})"
+
+    @property
+    def url(self) -> str:
+        """The URL as it was given, password included: never print it."""
+        return self._url
+
+    @property
+    def engine(self) -> Engine:
+        """A SQLAlchemy engine, for migrations and reports; no hot path goes through it."""
+        if self._engine is None:
+            self._engine = create_engine(engine_url(self._url), pool_size=2)
+        return self._engine
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """Lend a connection on which every statement is a transaction of its own.
+
+        Raises DatabaseUnreachableError where none can be had within 10 s, or where the server went away meanwhile.
+        """
+        self._pool.open()
+        try:
+            lent = self._pool.getconn()
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise DatabaseUnreachableError(target_of(self._url), self._why(error)) from error
+        try:
+            yield lent
+        finally:
+            self._pool.putconn(lent)
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[Any]]:
+        """Lend a connection inside one transaction: committed at the end, rolled back where the block raises."""
+        with self.connection() as lent, lent.transaction():
+            yield lent
+
+    def check(self) -> None:
+        """Raise unless the database can be reached and its tables are what this code needs.
+
+        A newer revision passes: a migration suits the code before it, so that workers can be replaced one by one.
+        """
+        try:
+            with psycopg.connect(driver_url(self._url), connect_timeout=10, autocommit=True) as db:
+                version = db.info.server_version // 10_000
+                found = _revision(db)
+        except psycopg.OperationalError as error:
+            raise DatabaseUnreachableError(target_of(self._url), _first_line(error)) from error
+        if version < OLDEST_SERVER:
+            raise ServerTooOldError(version, OLDEST_SERVER)
+        if found is None:
+            raise SchemaMissingError(target_of(self._url))
+        if found < SCHEMA_REVISION:
+            raise SchemaOutdatedError(found, SCHEMA_REVISION)
+
+    def close(self) -> None:
+        """Close every connection. Those that are lent out are closed when they come back."""
+        self._pool.close()
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def _why(self, error: Exception) -> str:
+        """Ask the server itself: a pool that timed out knows only that it did."""
+        try:
+            psycopg.connect(driver_url(self._url), connect_timeout=3).close()
+        except psycopg.OperationalError as direct:
+            return _first_line(direct)
+        return f"all {self._pool.max_size} connections of the pool are in use ({_first_line(error)})"
+
+
+def _check(lent: psycopg.Connection[Any]) -> None:
+    """Refuse a connection whose server has gone. An idle socket is silent: what can be read from it is its end.
+
+    Asking the server itself would cost every borrower a round trip.
+    """
+    if select.select([lent.fileno()], [], [], 0)[0]:
+        ConnectionPool.check_connection(lent)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _revision(db: psycopg.Connection[Any]) -> str | None:
+    if rows(db, b"SELECT to_regclass('alembic_version')::text")[0][0] is None:
+        return None
+    found = rows(db, b"SELECT version_num FROM alembic_version")
+    return str(found[0][0]) if found else None
+
+
+Params = Mapping[str, Any] | Sequence[Any] | None
+
+
+def rows(db: psycopg.Connection[Any], statement: bytes, params: Params = None) -> list[tuple[Any, ...]]:
+    """Run one statement that returns rows, prepared by its text, whatever row factory the connection has."""
+    with db.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(statement, params, prepare=True)
+        return cursor.fetchall()
+
+
+def row(db: psycopg.Connection[Any], statement: bytes, params: Params = None) -> tuple[Any, ...] | None:
+    """Return the first row of a statement, or None."""
+    with db.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(statement, params, prepare=True)
+        return cursor.fetchone()
+
+
+def affected(db: psycopg.Connection[Any], statement: bytes, params: Params = None) -> int:
+    """Run one statement and return the number of rows that it changed."""
+    with db.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(statement, params, prepare=True)
+        return cursor.rowcount

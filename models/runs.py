@@ -1,0 +1,690 @@
+"""Claiming, ending and rescuing runs: the statements that decide. One each, all times by the database's now().
+
+Every statement that ends a run takes its row out of `run` first, guarded by connection, run_seq and worker. Whoever
+gets the row may go on to the schedule, the history and the health; whoever comes second finds nothing and changes
+nothing. The order of locks is the same everywhere: vendor_limit, run, connection_sched, health. They are made for
+READ COMMITTED, PostgreSQL's default.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg import Connection
+
+from classifier.vocabulary import OWNER, HealthName, status_of
+from models.database import affected, row, rows
+from models.documents import clean_text, stored
+from models.vocabulary import RunState, Trigger
+
+GRACE_S: Final = 30
+"""deadline_at lies so far behind the run's budget: the watchdog comes first, the reaper is the net under it."""
+
+RETRIES_OF_LOST: Final = 3
+"""So many times in a row a LOST run is made again at once; then the connection waits for its regular slot."""
+
+LONGEST_WAIT_S: Final = 30 * 86_400.0
+WORKER_LOST: Final = "worker_lost"
+BUDGET_SPENT: Final = "budget_spent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunKey:
+    """What fences a run: whoever writes for it must hold all three."""
+
+    connection_id: UUID
+    run_seq: int
+    worker_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedRun:
+    """A run that is ours now, and what it needs.
+
+    scheduled_for: when it was due; skipped_slots: slots of the grid that passed without a run of their own before this
+    one; deadline_at: the budget (timeout_secs) and GRACE_S after started_at; health_name, health_reason and
+    consecutive_failures: as they stood at the claim, None and 0 before the first finished run.
+    """
+
+    key: RunKey
+    organization_id: UUID
+    vendor: str
+    trigger: Trigger
+    scheduled_for: datetime
+    skipped_slots: int
+    cred_version: int
+    timeout_secs: int
+    refresh_interval_secs: int
+    options: dict[str, Any] = field(repr=False)
+    started_at: datetime
+    deadline_at: datetime
+    health_name: HealthName | None
+    health_reason: str | None
+    consecutive_failures: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueConnection:
+    """A connection that a dispatcher is to send a hint for."""
+
+    connection_id: UUID
+    vendor: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedRun:
+    """How a run ended, with its verdict. state: SUCCEEDED or FAILED.
+
+    The documents are redacted and JSON. exchanges: one object per exchange; requests: how many were sent, also where
+    not all of them are kept; next_in_s: when to run next, None for the regular slot.
+    """
+
+    state: RunState
+    name: HealthName
+    reason: str
+    rule: str
+    sentence: str
+    next_step: str
+    retry_at: datetime | None = None
+    details: Sequence[Mapping[str, object]] = ()
+    evidence: Mapping[str, object] | None = None
+    data_types: Sequence[Mapping[str, object]] = ()
+    records_new: int = 0
+    records_changed: int = 0
+    records_unchanged: int = 0
+    records_skipped: int = 0
+    exchanges: Sequence[Mapping[str, object]] = ()
+    requests: int = 0
+    next_in_s: float | None = None
+    classifier_version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReapedRun:
+    """A run that the reaper ended as LOST, and the health that it left."""
+
+    connection_id: UUID
+    run_seq: int
+    name: HealthName
+    reason: str
+    crash_streak: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStats:
+    """The queue in numbers. oldest_due_s: 0 where nothing is due; the total counts since the tables were made."""
+
+    due: int
+    oldest_due_s: float
+    running: int
+    oldest_running_s: float
+    workers: int
+    skipped_slots_total: int
+
+
+# The first slot of the grid that lies strictly after now: it keeps its phase and never drifts.
+_NEXT_SLOT: Final = """date_bin(make_interval(secs => s.refresh_interval_secs), now(), s.slot_origin)
+                 + make_interval(secs => s.refresh_interval_secs)"""
+
+_DUE_COLUMNS: Final = "s.connection_id, s.slot_at, s.next_due_at, s.requested_trigger"
+
+# What a claim does with the rows that it has locked as `due`.
+_CLAIM: Final = f"""
+claimed AS (
+  UPDATE connection_sched s
+     SET run_seq = s.run_seq + 1, active_seq = s.run_seq + 1, hinted_at = NULL, requested_trigger = NULL,
+         slot_at = {_NEXT_SLOT},
+         next_due_at = {_NEXT_SLOT}
+    FROM due
+   WHERE s.connection_id = due.connection_id
+  RETURNING s.connection_id, s.run_seq, s.cred_version, s.refresh_interval_secs, s.timeout_secs,
+    due.next_due_at AS scheduled_for,
+    COALESCE(due.requested_trigger, CASE WHEN due.next_due_at <= now() THEN 'SCHEDULED' ELSE 'MANUAL' END) AS trigger,
+    CASE WHEN due.slot_at > now() THEN 0
+         ELSE floor(extract(epoch FROM now() - due.slot_at) / s.refresh_interval_secs)::integer END AS skipped_slots
+), started AS (
+  INSERT INTO run (connection_id, run_seq, worker_id, organization_id, vendor, trigger, scheduled_for, skipped_slots,
+                   cred_version, started_at, deadline_at)
+  SELECT d.connection_id, d.run_seq, %(worker_id)s, c.organization_id, c.vendor, d.trigger, d.scheduled_for,
+         d.skipped_slots, d.cred_version, now(), now() + make_interval(secs => d.timeout_secs + {GRACE_S})
+    FROM claimed d JOIN connection c ON c.connection_id = d.connection_id
+  RETURNING connection_id, deadline_at
+), counted AS (
+  INSERT INTO tally AS t (name, shard, value)
+  SELECT 'skipped_slots', pg_backend_pid() %% 16, sum(skipped_slots) FROM claimed HAVING sum(skipped_slots) > 0
+  ON CONFLICT (name, shard) DO UPDATE SET value = t.value + excluded.value
+)
+SELECT d.connection_id, d.run_seq, c.organization_id, c.vendor, d.trigger, d.scheduled_for, d.skipped_slots,
+       d.cred_version, d.timeout_secs, d.refresh_interval_secs, c.options, now(), r.deadline_at,
+       h.name, h.reason, h.consecutive_failures
+  FROM claimed d
+  JOIN started r ON r.connection_id = d.connection_id
+  JOIN connection c ON c.connection_id = d.connection_id
+  JOIN health h ON h.connection_id = d.connection_id
+"""  # noqa: S608 - put together from this module's constants
+
+# A worker whose lease has run out is about to be reaped: it may not begin anything.
+_LEASED: Final = """
+EXISTS (SELECT FROM worker w WHERE w.worker_id = %(worker_id)s AND w.lease_until > now() AND w.retired_at IS NULL)"""
+
+_CLAIM_ONE: Final = f"""
+WITH due AS (
+  SELECT {_DUE_COLUMNS}
+    FROM connection_sched s JOIN vendor_limit l ON l.vendor = s.vendor
+   WHERE s.connection_id = %(connection_id)s AND s.enabled AND s.active_seq IS NULL
+     AND (s.next_due_at <= now() OR NOT %(due_only)s)
+     AND (l.paused_until IS NULL OR l.paused_until <= now())
+     AND (l.max_inflight IS NULL
+          OR %(counted)s AND (SELECT count(*) FROM run r WHERE r.vendor = l.vendor) < l.max_inflight)
+     AND {_LEASED}
+     FOR UPDATE OF s SKIP LOCKED
+), {_CLAIM}""".encode()  # noqa: S608 - put together from this module's constants
+
+_LOCK_LIMIT: Final = b"""
+SELECT l.max_inflight
+  FROM vendor_limit l JOIN connection_sched s ON s.vendor = l.vendor
+ WHERE s.connection_id = %(connection_id)s AND s.enabled AND s.active_seq IS NULL
+   AND (s.next_due_at <= now() OR NOT %(due_only)s) AND l.max_inflight IS NOT NULL
+   FOR UPDATE OF l"""
+
+
+def claim(db: Connection[Any], connection_id: UUID, *, worker_id: UUID, due_only: bool = True) -> ClaimedRun | None:
+    """Make the connection's next run ours, or return None: taken, not due, paused, at its vendor's limit, or gone.
+
+    due_only False takes a connection that is not due as well (its caller has just asked for a run). None too where the
+    worker holds no lease.
+    """
+    params = {"connection_id": connection_id, "worker_id": worker_id, "due_only": due_only, "counted": False}
+    found = row(db, _CLAIM_ONE, params)
+    if found is None:
+        # A vendor with a limit: its row is locked first, and the runs are counted by a statement that begins after
+        # that. Within one statement the count would not see what the former holder of the lock has just committed.
+        with db.transaction():
+            if row(db, _LOCK_LIMIT, params) is not None:
+                found = row(db, _CLAIM_ONE, {**params, "counted": True})
+    return None if found is None else _claimed(found, worker_id)
+
+
+_OPEN_VENDOR: Final = "(l.paused_until IS NULL OR l.paused_until <= now())"
+_CLAIMABLE: Final = "s.vendor = l.vendor AND s.enabled AND s.active_seq IS NULL AND s.next_due_at <= now()"
+_UNHINTED: Final = (
+    f"{_CLAIMABLE} AND (s.hinted_at IS NULL OR s.hinted_at < now() - make_interval(secs => %(rehint_after_s)s))"
+)
+
+# share: how many connections of one vendor this call takes at most, so that vendors take turns; where a vendor has a
+# limit, no more than its free places. The order is drawn by lot: no vendor is always the one that `limit` cuts off.
+_VENDORS: Final = f"""
+vendors AS MATERIALIZED (
+  SELECT l.vendor,
+         CASE WHEN l.max_inflight IS NULL THEN %(share)s
+              ELSE greatest(0, least(%(share)s, l.max_inflight - (SELECT count(*) FROM run r
+                                                                   WHERE r.vendor = l.vendor))) END AS share
+    FROM vendor_limit l
+   WHERE {_OPEN_VENDOR} AND (l.max_inflight IS NULL OR NOT %(locked)s OR l.vendor = ANY(%(limited)s))
+   ORDER BY random()
+)"""  # noqa: S608 - put together from this module's constants
+
+_CLAIM_DUE: Final = f"""
+WITH {_VENDORS}, due AS MATERIALIZED (
+  SELECT d.* FROM vendors l CROSS JOIN LATERAL (
+    SELECT {_DUE_COLUMNS} FROM connection_sched s WHERE {_CLAIMABLE}
+     ORDER BY s.next_due_at LIMIT l.share FOR UPDATE OF s SKIP LOCKED) d
+   WHERE {_LEASED}
+   LIMIT %(limit)s
+), {_CLAIM}""".encode()  # noqa: S608 - put together from this module's constants
+
+_LOCK_LIMITS: Final = b"""
+SELECT vendor FROM vendor_limit WHERE max_inflight IS NOT NULL ORDER BY vendor FOR UPDATE SKIP LOCKED"""
+
+
+def _vendors_that(wait: str) -> bytes:
+    return f"""
+SELECT count(*) FROM vendor_limit l
+ WHERE {_OPEN_VENDOR} AND EXISTS (SELECT FROM connection_sched s WHERE {wait})""".encode()  # noqa: S608 - constants
+
+
+_VENDORS_CLAIMABLE: Final = _vendors_that(_CLAIMABLE)
+_VENDORS_UNHINTED: Final = _vendors_that(_UNHINTED)
+
+
+def claim_due(db: Connection[Any], *, worker_id: UUID, limit: int) -> list[ClaimedRun]:
+    """Claim up to `limit` due connections straight from PostgreSQL, in turn over the vendors, oldest first in each.
+
+    The way without Redis. Leaves alone the vendors with a limit that somebody else is counting at this moment.
+    """
+    with db.transaction():
+        limited = [vendor for (vendor,) in rows(db, _LOCK_LIMITS)]
+        params = {"worker_id": worker_id, "locked": True, "limited": limited}
+        found = _in_turn(db, _CLAIM_DUE, _VENDORS_CLAIMABLE, params, limit)
+    return [_claimed(one, worker_id) for one in found]
+
+
+_TAKE_DUE: Final = f"""
+WITH {_VENDORS}, due AS MATERIALIZED (
+  SELECT d.* FROM vendors l CROSS JOIN LATERAL (
+    SELECT s.connection_id, s.vendor, s.next_due_at FROM connection_sched s WHERE {_UNHINTED}
+     ORDER BY s.next_due_at LIMIT l.share FOR UPDATE OF s SKIP LOCKED) d
+   LIMIT %(limit)s
+)
+UPDATE connection_sched s SET hinted_at = now() FROM due
+ WHERE s.connection_id = due.connection_id
+RETURNING due.connection_id, due.vendor, due.next_due_at""".encode()  # noqa: S608 - constants of this module
+
+
+def take_due(db: Connection[Any], *, limit: int, rehint_after_s: float = 60.0) -> list[DueConnection]:
+    """Return up to `limit` due connections that nobody was sent a hint for lately, in turn over the vendors.
+
+    They count as hinted from now on; a hint that is lost is given again after rehint_after_s.
+    """
+    params = {"rehint_after_s": rehint_after_s, "locked": False, "limited": []}
+    with db.transaction():
+        return [
+            DueConnection(connection_id=connection_id, vendor=vendor, due_at=due_at)
+            for connection_id, vendor, due_at in _in_turn(db, _TAKE_DUE, _VENDORS_UNHINTED, params, limit)
+        ]
+
+
+_ROUNDS: Final = 4
+
+
+def _in_turn(
+    db: Connection[Any], take: bytes, vendors: bytes, params: Mapping[str, Any], limit: int
+) -> list[tuple[Any, ...]]:
+    """Share `limit` out evenly between the vendors that wait; what some leave over goes round again."""
+    taken: list[tuple[Any, ...]] = []
+    for _ in range(_ROUNDS):
+        room = limit - len(taken)
+        waiting = row(db, vendors, params) if room > 0 else None
+        if waiting is None or not waiting[0]:
+            break
+        share = max(1, room // waiting[0])
+        got = rows(db, take, {**params, "share": share, "limit": room})
+        taken += got
+        if not got:
+            break
+    return taken
+
+
+_TRIGGER: Final = b"""
+UPDATE connection_sched s
+   SET requested_trigger = CASE WHEN s.requested_trigger = 'CREDENTIALS' THEN s.requested_trigger
+                                ELSE %(trigger)s END,
+       next_due_at = CASE WHEN s.active_seq IS NULL THEN least(s.next_due_at, now()) ELSE s.next_due_at END,
+       hinted_at = CASE WHEN s.requested_trigger IS NULL THEN NULL ELSE s.hinted_at END
+ WHERE s.connection_id = %(connection_id)s AND s.enabled"""
+
+
+def trigger(db: Connection[Any], connection_id: UUID, trigger: Trigger) -> bool:
+    """Ask for a run that starts after this; False where there is no such active connection.
+
+    A thousand calls while a run is on make one run after it; a thousand calls while none is on make one.
+    """
+    return affected(db, _TRIGGER, {"connection_id": connection_id, "trigger": trigger.value}) > 0
+
+
+# What every end of a run does once it has the row (`ended`) and knows what to say of it (`verdict`).
+_KEEP: Final = """
+kept AS (
+  INSERT INTO run_history (connection_id, run_seq, finished_at, state, worker_id, organization_id, vendor, trigger,
+    scheduled_for, skipped_slots, cred_version, started_at, deadline_at, name, reason, rule, sentence, next_step,
+    retry_at, classifier_version, details, evidence, data_types, exchanges, requests, records_new, records_changed,
+    records_unchanged, records_skipped)
+  SELECT e.connection_id, e.run_seq, now(), v.state, e.worker_id, e.organization_id, e.vendor, e.trigger,
+    e.scheduled_for, e.skipped_slots, e.cred_version, e.started_at, e.deadline_at, v.name, v.reason, v.rule,
+    v.sentence, v.next_step, v.retry_at, v.classifier_version, v.details, v.evidence, v.data_types, v.exchanges,
+    v.requests, v.records_new, v.records_changed, v.records_unchanged, v.records_skipped
+    FROM ended e JOIN verdict v ON v.connection_id = e.connection_id
+)"""
+
+_CHANGED: Final = "(h.name, h.reason, h.owner) IS DISTINCT FROM (v.name, v.reason, v.owner)"
+
+# Health follows the highest finished run only, and a deleted connection keeps the health it had.
+_JUDGE: Final = f"""
+judged AS (
+  UPDATE health h
+     SET name = v.name, status = v.status, owner = v.owner, reason = v.reason, rule = v.rule, sentence = v.sentence,
+         next_step = v.next_step, retry_at = v.retry_at, classifier_version = v.classifier_version,
+         details = v.details, evidence = v.evidence, data_types = v.data_types,
+         run_seq = e.run_seq, cred_version = e.cred_version, classified_at = now(),
+         since = CASE WHEN h.name IS DISTINCT FROM v.name THEN now() ELSE h.since END,
+         changed_seq = CASE WHEN {_CHANGED} THEN e.run_seq ELSE h.changed_seq END,
+         previous_name = CASE WHEN {_CHANGED} THEN h.name ELSE h.previous_name END,
+         previous_reason = CASE WHEN {_CHANGED} THEN h.reason ELSE h.previous_reason END,
+         consecutive_failures = CASE WHEN v.name = 'HEALTHY' THEN 0 ELSE h.consecutive_failures + 1 END,
+         first_failure_at = CASE WHEN v.name <> 'HEALTHY' AND h.consecutive_failures = 0 THEN now()
+                                 ELSE h.first_failure_at END,
+         last_failure_at = CASE WHEN v.name <> 'HEALTHY' THEN now() ELSE h.last_failure_at END,
+         first_success_at = CASE WHEN v.name = 'HEALTHY' AND h.name IS DISTINCT FROM 'HEALTHY' THEN now()
+                                 ELSE h.first_success_at END,
+         last_success_at = CASE WHEN v.name = 'HEALTHY' THEN now() ELSE h.last_success_at END
+    FROM ended e JOIN verdict v ON v.connection_id = e.connection_id
+   WHERE h.connection_id = e.connection_id AND h.run_seq < e.run_seq AND h.connection_state <> 'DELETED'
+  RETURNING h.connection_id, h.organization_id, h.vendor, h.run_seq, h.changed_seq, h.name, h.status, h.owner,
+            h.reason, h.rule, h.sentence, h.next_step, h.retry_at, h.previous_name, h.previous_reason, h.since
+), changed AS (
+  INSERT INTO health_history (connection_id, run_seq, changed_at, name, status, owner, reason, rule, sentence,
+                              previous_name, previous_reason)
+  SELECT connection_id, run_seq, now(), name, status, owner, reason, rule, sentence, previous_name, previous_reason
+    FROM judged WHERE changed_seq = run_seq
+), told AS (
+  INSERT INTO event (connection_id, run_seq, organization_id, created_at, next_attempt_at, payload)
+  SELECT connection_id, run_seq, organization_id, now(), now(), jsonb_build_object(
+      'type', 'connection.health_changed', 'connection_id', connection_id, 'organization_id', organization_id,
+      'vendor', vendor, 'run_seq', run_seq, 'name', name, 'status', status, 'resolution_owner', owner,
+      'reason', reason, 'sentence', sentence, 'next_step', next_step, 'retry_at', retry_at,
+      'previous_name', previous_name, 'previous_reason', previous_reason, 'since', since, 'changed_at', now())
+    FROM judged WHERE changed_seq = run_seq
+)"""  # noqa: S608 - put together from this module's constants
+
+_ENDED: Final = """r.connection_id, r.run_seq, r.worker_id, r.organization_id, r.vendor, r.trigger, r.scheduled_for,
+            r.skipped_slots, r.cred_version, r.started_at, r.deadline_at"""
+
+_BY_KEY: Final = "r.connection_id = %(connection_id)s AND r.run_seq = %(run_seq)s AND r.worker_id = %(worker_id)s"
+
+_FINISH: Final = f"""
+WITH ended AS (
+  DELETE FROM run r WHERE {_BY_KEY}
+  RETURNING {_ENDED}
+), verdict AS (
+  SELECT e.connection_id, %(state)s::text AS state, %(name)s::text AS name, %(status)s::text AS status,
+    %(owner)s::text AS owner, %(reason)s::text AS reason, %(rule)s::text AS rule, %(sentence)s::text AS sentence,
+    %(next_step)s::text AS next_step, %(retry_at)s::timestamptz AS retry_at,
+    %(classifier_version)s::text AS classifier_version, %(details)s::jsonb AS details, %(evidence)s::jsonb AS evidence,
+    %(data_types)s::jsonb AS data_types, %(exchanges)s::jsonb AS exchanges, %(requests)s::integer AS requests,
+    %(records_new)s::bigint AS records_new, %(records_changed)s::bigint AS records_changed,
+    %(records_unchanged)s::bigint AS records_unchanged, %(records_skipped)s::bigint AS records_skipped
+    FROM ended e
+), freed AS (
+  UPDATE connection_sched s
+     SET active_seq = NULL, crash_streak = 0,
+         next_due_at = CASE WHEN s.requested_trigger IS NOT NULL THEN least(s.next_due_at, now())
+                            ELSE COALESCE(now() + make_interval(secs => %(next_in_s)s::double precision), s.slot_at) END
+    FROM ended e
+   WHERE s.connection_id = e.connection_id AND s.active_seq = e.run_seq
+), {_KEEP}, {_JUDGE}, swept AS (
+  DELETE FROM sighting g USING ended e WHERE g.connection_id = e.connection_id AND %(state)s = 'SUCCEEDED'
+)
+SELECT count(*) FROM ended""".encode()  # noqa: S608 - put together from this module's constants
+
+# A repeated finish of our own, after an unknown COMMIT, is no late result.
+_LATE: Final = b"""
+UPDATE run_history SET late_result = %(late_result)s::jsonb
+ WHERE connection_id = %(connection_id)s AND run_seq = %(run_seq)s AND late_result IS NULL
+   AND (worker_id <> %(worker_id)s OR state NOT IN ('SUCCEEDED', 'FAILED'))"""
+
+
+def finish(db: Connection[Any], key: RunKey, result: FinishedRun) -> bool:
+    """End the run with its verdict: schedule, history, health, change and event in one statement.
+
+    False: the run is no longer ours (or was ended before), and nothing was changed; what came of it is kept in
+    `late_result`. After a COMMIT whose answer was lost, repeat it: `ended_as` tells which of the two calls did it.
+    """
+    params = _finish_params(key, result)
+    found = row(db, _FINISH, params)
+    if found is not None and found[0]:
+        return True
+    affected(db, _LATE, {**params, "late_result": stored(asdict(result))})
+    return False
+
+
+def _finish_params(key: RunKey, result: FinishedRun) -> dict[str, Any]:
+    if result.state not in (RunState.SUCCEEDED, RunState.FAILED):
+        raise ValueError(f"a run finishes as SUCCEEDED or FAILED, not as {result.state}: use interrupt or cancel")
+    wait_s = result.next_in_s
+    if wait_s is not None and not wait_s >= 0:  # NaN as well
+        raise ValueError(f"next_in_s is to be a number of seconds from now, not {wait_s}")
+    return {
+        "connection_id": key.connection_id,
+        "run_seq": key.run_seq,
+        "worker_id": key.worker_id,
+        "state": result.state.value,
+        "name": result.name.value,
+        "status": status_of(result.name).value,
+        "owner": OWNER[result.name].value,
+        "reason": clean_text(result.reason),
+        "rule": clean_text(result.rule),
+        "sentence": clean_text(result.sentence),
+        "next_step": clean_text(result.next_step),
+        "retry_at": result.retry_at,
+        "classifier_version": result.classifier_version,
+        "details": stored(result.details) if result.details else None,
+        "evidence": stored(result.evidence),
+        "data_types": stored(result.data_types) if result.data_types else None,
+        "exchanges": stored(result.exchanges) if result.exchanges else None,
+        "requests": result.requests,
+        "records_new": result.records_new,
+        "records_changed": result.records_changed,
+        "records_unchanged": result.records_unchanged,
+        "records_skipped": result.records_skipped,
+        "next_in_s": None if wait_s is None else min(float(wait_s), LONGEST_WAIT_S),
+    }
+
+
+def _stop(which: str) -> bytes:
+    """Return the statement that ends runs without a verdict: health and streaks stay as they are."""
+    return f"""
+WITH ended AS (
+  DELETE FROM run r WHERE {which}
+  RETURNING {_ENDED}
+), freed AS (
+  UPDATE connection_sched s
+     SET active_seq = NULL, hinted_at = NULL,
+         requested_trigger = CASE WHEN %(due_at_once)s THEN COALESCE(s.requested_trigger, 'RECOVERY')
+                                  ELSE s.requested_trigger END,
+         next_due_at = CASE WHEN %(due_at_once)s OR s.requested_trigger IS NOT NULL THEN least(s.next_due_at, now())
+                            ELSE s.slot_at END
+    FROM ended e
+   WHERE s.connection_id = e.connection_id AND s.active_seq = e.run_seq
+), kept AS (
+  INSERT INTO run_history (connection_id, run_seq, finished_at, state, worker_id, organization_id, vendor, trigger,
+    scheduled_for, skipped_slots, cred_version, started_at, deadline_at, reason)
+  SELECT e.connection_id, e.run_seq, now(), %(state)s, e.worker_id, e.organization_id, e.vendor, e.trigger,
+    e.scheduled_for, e.skipped_slots, e.cred_version, e.started_at, e.deadline_at, %(reason)s
+    FROM ended e
+)
+SELECT count(*) FROM ended""".encode()  # noqa: S608 - put together from this module's constants
+
+
+_INTERRUPT: Final = _stop(_BY_KEY)
+_INTERRUPT_WORKER: Final = _stop("r.worker_id = %(worker_id)s")
+_CANCEL: Final = _stop("r.connection_id = %(connection_id)s AND r.run_seq = %(run_seq)s")
+
+
+def interrupt(db: Connection[Any], key: RunKey, *, reason: str, due_at_once: bool = True) -> bool:
+    """End the run as INTERRUPTED: we stopped it, it says nothing of the connection. False: it was not ours any more."""
+    return _stopped(db, _INTERRUPT, {"reason": clean_text(reason), "due_at_once": due_at_once, **_of(key)}) > 0
+
+
+def interrupt_worker(db: Connection[Any], worker_id: UUID, *, reason: str) -> int:
+    """End every run of a worker as INTERRUPTED and make its connections due at once. Returns how many there were."""
+    return _stopped(db, _INTERRUPT_WORKER, {"worker_id": worker_id, "reason": clean_text(reason), "due_at_once": True})
+
+
+def cancel(db: Connection[Any], connection_id: UUID, run_seq: int) -> bool:
+    """End a run as CANCELLED because a person says so: the connection waits for its slot, or for a pending trigger.
+
+    The worker learns of it by is_current. False: that run is not on.
+    """
+    params = {
+        "connection_id": connection_id,
+        "run_seq": run_seq,
+        "reason": "cancelled",
+        "due_at_once": False,
+        "state": RunState.CANCELLED.value,
+    }
+    return _stopped(db, _CANCEL, params) > 0
+
+
+def _stopped(db: Connection[Any], statement: bytes, params: Mapping[str, Any]) -> int:
+    found = row(db, statement, {"state": RunState.INTERRUPTED.value, **params})
+    return int(found[0]) if found else 0
+
+
+def _of(key: RunKey) -> dict[str, Any]:
+    return {"connection_id": key.connection_id, "run_seq": key.run_seq, "worker_id": key.worker_id}
+
+
+# A budget counts as spent where the worker's lease reached to its end: had the worker died before, it is lost.
+_REAP: Final = f"""
+WITH lost AS MATERIALIZED (
+  SELECT g.connection_id, g.run_seq, least(now(), w.lease_until) >= g.deadline_at - interval '{GRACE_S} s' AS spent
+    FROM worker w CROSS JOIN LATERAL (
+      SELECT r.connection_id, r.run_seq, r.deadline_at FROM run r
+       WHERE r.worker_id = w.worker_id AND (w.lease_until <= now() OR r.deadline_at <= now())
+       LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED) g
+   LIMIT %(limit)s
+), ended AS (
+  DELETE FROM run r USING lost l WHERE r.connection_id = l.connection_id AND r.run_seq = l.run_seq
+  RETURNING {_ENDED}, l.spent
+), freed AS (
+  UPDATE connection_sched s
+     SET active_seq = NULL, hinted_at = NULL, crash_streak = s.crash_streak + 1,
+         requested_trigger = CASE WHEN s.crash_streak < {RETRIES_OF_LOST} THEN COALESCE(s.requested_trigger, 'RECOVERY')
+                                  ELSE s.requested_trigger END,
+         next_due_at = CASE WHEN s.crash_streak < {RETRIES_OF_LOST} OR s.requested_trigger IS NOT NULL
+                            THEN least(s.next_due_at, now()) ELSE s.slot_at END
+    FROM ended e
+   WHERE s.connection_id = e.connection_id AND s.active_seq = e.run_seq
+  RETURNING s.connection_id, s.crash_streak
+), verdict AS (
+  SELECT e.connection_id, 'LOST'::text AS state,
+    CASE WHEN e.spent THEN '{HealthName.EXECUTION_TIMEOUT}' ELSE '{HealthName.INTERNAL_ERROR}' END AS name,
+    '{status_of(HealthName.INTERNAL_ERROR)}'::text AS status, '{OWNER[HealthName.INTERNAL_ERROR]}'::text AS owner,
+    CASE WHEN e.spent THEN '{BUDGET_SPENT}' ELSE '{WORKER_LOST}' END AS reason,
+    CASE WHEN e.spent THEN 'own.{BUDGET_SPENT}' ELSE 'own.{WORKER_LOST}' END AS rule,
+    CASE WHEN e.spent
+         THEN 'The run had not ended ' || round(extract(epoch FROM now() - e.started_at)) || ' s after its start, and '
+              || 'its time budget was spent'
+         ELSE 'The worker died in the middle of the run, '
+              || round(extract(epoch FROM now() - e.started_at)) || ' s after its start at the latest' END
+      || CASE WHEN f.crash_streak > 1 THEN '; ' || f.crash_streak || ' runs in a row ended so' ELSE '' END
+      || CASE WHEN f.crash_streak > {RETRIES_OF_LOST} THEN '. It is not tried again before its regular time.'
+              ELSE '. It is tried again at once.' END AS sentence,
+    CASE WHEN e.spent THEN 'Raise the connection''s timeout, or look at the log of the worker for what held the run.'
+         ELSE 'Look at the log of the worker for why it died.' END AS next_step,
+    NULL::timestamptz AS retry_at, ''::text AS classifier_version,
+    jsonb_build_array() AS details,
+    jsonb_build_object('worker_id', e.worker_id, 'started_at', e.started_at, 'deadline_at', e.deadline_at,
+                       'crash_streak', f.crash_streak) AS evidence,
+    NULL::jsonb AS data_types, NULL::jsonb AS exchanges, 0 AS requests, 0 AS records_new, 0 AS records_changed,
+    0 AS records_unchanged, 0 AS records_skipped, f.crash_streak
+    FROM ended e JOIN freed f ON f.connection_id = e.connection_id
+), {_KEEP}, {_JUDGE}
+SELECT e.connection_id, e.run_seq, v.name, v.reason, v.crash_streak
+  FROM ended e JOIN verdict v ON v.connection_id = e.connection_id""".encode()  # noqa: S608 - constants of this module
+
+
+def reap(db: Connection[Any], *, limit: int = 500) -> list[ReapedRun]:
+    """End up to `limit` runs whose worker's lease or whose own deadline has passed, as LOST. Safe to run anywhere.
+
+    Their connections are due at once, RETRIES_OF_LOST times in a row at most; after that they wait for their slot.
+    """
+    return [
+        ReapedRun(
+            connection_id=connection_id, run_seq=run_seq, name=HealthName(name), reason=reason, crash_streak=streak
+        )
+        for connection_id, run_seq, name, reason, streak in rows(db, _REAP, {"limit": limit})
+    ]
+
+
+_IS_CURRENT: Final = f"SELECT EXISTS (SELECT FROM run r WHERE {_BY_KEY})".encode()  # noqa: S608 - constants
+
+
+def is_current(db: Connection[Any], key: RunKey) -> bool:
+    """Whether the run is still ours: not reaped, not cancelled, not ended."""
+    found = row(db, _IS_CURRENT, _of(key))
+    return bool(found and found[0])
+
+
+_ENDED_AS: Final = b"""
+SELECT state FROM run_history
+ WHERE connection_id = %(connection_id)s AND run_seq = %(run_seq)s AND worker_id = %(worker_id)s"""
+
+
+def ended_as(db: Connection[Any], key: RunKey) -> RunState | None:
+    """Return the state in which a run of ours ended, or None where it has not: what an unknown COMMIT came to."""
+    found = row(db, _ENDED_AS, _of(key))
+    return None if found is None else RunState(found[0])
+
+
+def register_worker(db: Connection[Any], worker_id: UUID, *, host: str, pid: int, lease_s: float) -> None:
+    """Make a worker known. worker_id: new at each start of a process tree, never used again."""
+    affected(
+        db,
+        b"INSERT INTO worker (worker_id, host, pid, lease_until) "
+        b"VALUES (%s, %s, %s, now() + make_interval(secs => %s))",
+        (worker_id, clean_text(host), pid, lease_s),
+    )
+
+
+def renew_lease(db: Connection[Any], worker_id: UUID, *, lease_s: float) -> bool:
+    """Move the end of the lease. False: it has run out or was given back, and the worker must stop everything."""
+    return (
+        affected(
+            db,
+            b"UPDATE worker SET lease_until = now() + make_interval(secs => %s) "
+            b"WHERE worker_id = %s AND lease_until > now() AND retired_at IS NULL",
+            (lease_s, worker_id),
+        )
+        > 0
+    )
+
+
+def retire_worker(db: Connection[Any], worker_id: UUID) -> None:
+    """Give the lease back. Runs that it still holds are reaped at the next sweep: interrupt them first."""
+    affected(
+        db,
+        b"UPDATE worker SET retired_at = now(), lease_until = least(lease_until, now()) "
+        b"WHERE worker_id = %s AND retired_at IS NULL",
+        (worker_id,),
+    )
+
+
+_STATS: Final = f"""
+SELECT due.count, COALESCE(extract(epoch FROM now() - due.oldest), 0)::double precision,
+       running.count, COALESCE(extract(epoch FROM now() - running.oldest), 0)::double precision,
+       (SELECT count(*) FROM worker WHERE lease_until > now() AND retired_at IS NULL),
+       (SELECT COALESCE(sum(value), 0)::bigint FROM tally WHERE name = 'skipped_slots')
+  FROM (SELECT COALESCE(sum(d.count), 0)::bigint AS count, min(d.oldest) AS oldest
+          FROM vendor_limit l CROSS JOIN LATERAL (
+            SELECT count(*) AS count, min(s.next_due_at) AS oldest FROM connection_sched s WHERE {_CLAIMABLE}) d) due,
+       (SELECT count(*) AS count, min(started_at) AS oldest FROM run) running""".encode()  # noqa: S608 - constants
+
+
+def queue_stats(db: Connection[Any]) -> QueueStats:
+    """Count what is due, what runs, and what was skipped. Due counts paused vendors' connections too."""
+    found = row(db, _STATS)
+    assert found is not None  # noqa: S101 - an aggregate without GROUP BY has one row
+    due, oldest_due_s, running, oldest_running_s, workers, skipped = found
+    return QueueStats(
+        due=due,
+        oldest_due_s=oldest_due_s,
+        running=running,
+        oldest_running_s=oldest_running_s,
+        workers=workers,
+        skipped_slots_total=skipped,
+    )
+
+
+def _claimed(found: tuple[Any, ...], worker_id: UUID) -> ClaimedRun:
+    name = found[13]
+    return ClaimedRun(
+        key=RunKey(connection_id=found[0], run_seq=found[1], worker_id=worker_id),
+        organization_id=found[2],
+        vendor=found[3],
+        trigger=Trigger(found[4]),
+        scheduled_for=found[5],
+        skipped_slots=found[6],
+        cred_version=found[7],
+        timeout_secs=found[8],
+        refresh_interval_secs=found[9],
+        options=found[10],
+        started_at=found[11],
+        deadline_at=found[12],
+        health_name=None if name is None else HealthName(name),
+        health_reason=found[14],
+        consecutive_failures=found[15],
+    )
