@@ -28,7 +28,7 @@ class Step:
 def read_script(lines: Iterable[str]) -> tuple[Step, ...]:
     """Return the steps of a script, in order of time. Empty lines and lines that begin with # count for nothing.
 
-    One step a line: `{"at_s": 5, "do": "POST /control/faults", "body": {"vendor": "acme-idp", "kind": "closed"}}`.
+    One step a line: `{"at_s": 5, "do": "POST /control/faults", "body": {"vendor": "acme_idp", "kind": "closed"}}`.
     Raises ScriptError with the number of the line.
     """
     steps = []

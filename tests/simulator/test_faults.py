@@ -17,7 +17,7 @@ HEADERS = {"Authorization": "Bearer granite_north_1"}
 def get(simulator: Simulator, web: requests.Session) -> Callable[..., requests.Response]:
     def get(path: str = "/alerts", *, timeout: float = 5, token: str = "granite_north_1") -> requests.Response:
         headers = {"Authorization": f"Bearer {token}"}
-        return web.get(f"{simulator.url}/granite-edr{path}", headers=headers, timeout=timeout)
+        return web.get(f"{simulator.url}/granite_edr{path}", headers=headers, timeout=timeout)
 
     return get
 
@@ -49,7 +49,7 @@ EXCEPTIONS: dict[FaultKind, type[requests.RequestException]] = {
 def test_a_fault_that_answers_has_its_status_and_the_vendor_is_well_afterwards(
     control: Control, get: Get, kind: FaultKind, status: int
 ) -> None:
-    control.fault("granite-edr", kind, wait_s=0)
+    control.fault("granite_edr", kind, wait_s=0)
     assert get().status_code == status
     control.clear()
     assert get().json()["result"]["total"] == 850
@@ -59,7 +59,7 @@ def test_a_fault_that_answers_has_its_status_and_the_vendor_is_well_afterwards(
 def test_a_fault_that_does_not_answer_is_an_exception_of_requests(
     control: Control, get: Get, kind: FaultKind, exception: type[Exception]
 ) -> None:
-    control.fault("granite-edr", kind)
+    control.fault("granite_edr", kind)
     with pytest.raises(exception):
         get(timeout=0.3)
     control.clear()
@@ -67,8 +67,8 @@ def test_a_fault_that_does_not_answer_is_an_exception_of_requests(
 
 
 def test_a_drip_never_lets_a_single_read_time_out_and_never_ends(simulator: Simulator, control: Control) -> None:
-    control.fault("granite-edr", FaultKind.DRIP, wait_s=0.01)
-    with requests.get(f"{simulator.url}/granite-edr/alerts", headers=HEADERS, timeout=5, stream=True) as answer:
+    control.fault("granite_edr", FaultKind.DRIP, wait_s=0.01)
+    with requests.get(f"{simulator.url}/granite_edr/alerts", headers=HEADERS, timeout=5, stream=True) as answer:
         drops = answer.iter_content(1)
         assert b"".join(next(drops) for _ in range(20)) == b" " * 20
         assert int(answer.headers["Content-Length"]) > 1_000_000
@@ -79,12 +79,12 @@ def test_every_kind_of_fault_is_met_in_these_tests() -> None:
 
 
 def test_an_outage_page_can_say_when_to_come_back(control: Control, get: Get) -> None:
-    control.fault("granite-edr", "unavailable", wait_s=7)
+    control.fault("granite_edr", "unavailable", wait_s=7)
     assert get().headers["Retry-After"] == "7"
 
 
 def test_a_fault_strikes_one_account_and_one_path(control: Control, get: Get) -> None:
-    control.fault("granite-edr", "gone", account="north", path="/alerts")
+    control.fault("granite_edr", "gone", account="north", path="/alerts")
     assert get("/alerts").status_code == 410
     assert get("/devices").status_code == 200
     assert get("/alerts", token="granite_south_1").status_code == 200
@@ -102,12 +102,12 @@ def test_a_fault_strikes_one_account_and_one_path(control: Control, get: Get) ->
 def test_a_fault_strikes_when_it_is_told_to(
     control: Control, get: Get, how: dict[str, int], statuses: list[int]
 ) -> None:
-    control.fault("granite-edr", "gone", **how)
+    control.fault("granite_edr", "gone", **how)
     assert [get().status_code for _ in statuses] == statuses
 
 
 def test_a_fault_ends_by_the_vendors_clock(control: Control, get: Get) -> None:
-    control.fault("granite-edr", "gone", for_s=3600)
+    control.fault("granite_edr", "gone", for_s=3600)
     assert get().status_code == 410
     control.advance(3600)
     assert get().status_code == 200
@@ -131,21 +131,21 @@ def test_a_fault_that_cannot_be_is_refused_with_what_is_possible(
 
 def test_the_log_tells_what_the_vendor_saw(control: Control, get: Get) -> None:
     get()
-    control.fault("granite-edr", "closed")
+    control.fault("granite_edr", "closed")
     with pytest.raises(requests.ConnectionError):
         get("/devices")
-    seen = control.requests(vendor="granite-edr")
+    seen = control.requests(vendor="granite_edr")
     # requests may open a second connection for the same request where the kept one was closed under it.
     assert [(each["account"], each["path"], each["status"], each["fault"]) for each in seen[:2]] == [
         ("north", "/alerts", 200, None),
         ("north", "/devices", 0, "closed"),
     ]
-    assert control.requests(vendor="granite-edr", after=seen[-1]["seq"]) == []
+    assert control.requests(vendor="granite_edr", after=seen[-1]["seq"]) == []
 
 
 def test_a_reset_brings_back_the_first_state(control: Control, get: Get) -> None:
     control.fault("*", "gone")
-    control.act("granite-edr", "north", "expire_token")
+    control.act("granite_edr", "north", "expire_token")
     control.reset()
     assert get().status_code == 200
     assert control.state()["requests"] == 1
@@ -155,10 +155,10 @@ def test_a_reset_brings_back_the_first_state(control: Control, get: Get) -> None
     ("vendor", "action", "how", "said"),
     [
         pytest.param("nobody", "credentials", {}, "no vendor named", id="unknown vendor"),
-        pytest.param("acme-idp", "dance", {}, "no action", id="unknown action"),
-        pytest.param("cedar-cloud", "grant", {"scopes": ["all"]}, "no scope", id="unknown scope"),
-        pytest.param("acme-idp", "records", {"cats": 3}, "groups, users", id="unknown collection"),
-        pytest.param("pebble-tickets", "spend_quota", {"for_s": "long"}, "for_s must be", id="a word for a number"),
+        pytest.param("acme_idp", "dance", {}, "no action", id="unknown action"),
+        pytest.param("cedar_cloud", "grant", {"scopes": ["all"]}, "no scope", id="unknown scope"),
+        pytest.param("acme_idp", "records", {"cats": 3}, "groups, users", id="unknown collection"),
+        pytest.param("pebble_tickets", "spend_quota", {"for_s": "long"}, "for_s must be", id="a word for a number"),
     ],
 )
 def test_an_action_that_cannot_be_is_refused_with_what_is_possible(

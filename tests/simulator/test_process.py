@@ -22,7 +22,7 @@ def test_the_process_says_where_it_listens_and_ends_when_told() -> None:
     try:
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
-        assert Control(url).credentials("acme-idp", "north") == {"token": "acme_north_1"}
+        assert Control(url).credentials("acme_idp", "north") == {"token": "acme_north_1"}
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         with pytest.raises(SimulatorError):
@@ -44,9 +44,9 @@ def test_a_busy_port_is_one_clear_line(simulator: Simulator) -> None:
 def test_a_stopped_simulator_leaves_no_thread_even_of_clients_that_it_kept_waiting() -> None:
     before = set(threading.enumerate())
     with Simulator() as simulator:
-        Control(simulator.url).fault("granite-edr", "hang")
+        Control(simulator.url).fault("granite_edr", "hang")
         with pytest.raises(requests.ReadTimeout):
-            requests.get(f"{simulator.url}/granite-edr/alerts", timeout=0.1)
+            requests.get(f"{simulator.url}/granite_edr/alerts", timeout=0.1)
         waiting = [thread for thread in threading.enumerate() if thread not in before]
     for thread in waiting:
         thread.join(5)
@@ -76,7 +76,7 @@ def test_a_script_is_carried_out_in_order_of_time() -> None:
         pytest.param("{", id="no JSON"),
         pytest.param('{"do": "POST /control/reset"}', id="no time"),
         pytest.param('{"at_s": 1, "do": "POST"}', id="no path"),
-        pytest.param('{"at_s": 1, "do": "GET /acme-idp/users"}', id="no control request"),
+        pytest.param('{"at_s": 1, "do": "GET /acme_idp/users"}', id="no control request"),
         pytest.param("[]", id="no object"),
     ],
 )

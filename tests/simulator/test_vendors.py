@@ -42,10 +42,10 @@ def by_link(answer: requests.Response) -> str | None:
 @pytest.mark.parametrize(
     ("vendor", "path", "items", "following", "total"),
     [
-        pytest.param("acme-idp", "/users", lambda d: d["data"], by_cursor, 1240, id="cursor"),
-        pytest.param("granite-edr", "/alerts", lambda d: d["result"]["items"], by_offset, 850, id="offset"),
-        pytest.param("cedar-cloud", "/findings", lambda d: d["value"], by_next_url, 900, id="next URL"),
-        pytest.param("steady-assets", "/assets", lambda d: d, by_link, 5000, id="Link header"),
+        pytest.param("acme_idp", "/users", lambda d: d["data"], by_cursor, 1240, id="cursor"),
+        pytest.param("granite_edr", "/alerts", lambda d: d["result"]["items"], by_offset, 850, id="offset"),
+        pytest.param("cedar_cloud", "/findings", lambda d: d["value"], by_next_url, 900, id="next URL"),
+        pytest.param("steady_assets", "/assets", lambda d: d, by_link, 5000, id="Link header"),
     ],
 )
 def test_pages_followed_to_their_end_hold_every_record_once(  # noqa: PLR0917 - the columns of a table
@@ -78,7 +78,7 @@ def test_page_numbers_end_where_has_more_is_false(
     keys, page, more = [], 1, True
     while more:
         answer = web.get(
-            f"{simulator.url}/pebble-tickets/tickets", params={"page": page}, headers=bearer(control, "pebble-tickets")
+            f"{simulator.url}/pebble_tickets/tickets", params={"page": page}, headers=bearer(control, "pebble_tickets")
         ).json()
         keys += [each["key"] for each in answer["items"]]
         page, more = page + 1, answer["has_more"]
@@ -86,16 +86,16 @@ def test_page_numbers_end_where_has_more_is_false(
 
 
 def test_records_are_the_same_ones_each_time(simulator: Simulator, control: Control, web: requests.Session) -> None:
-    url = f"{simulator.url}/acme-idp/users"
-    once, again = (web.get(url, headers=bearer(control, "acme-idp")).content for _ in range(2))
+    url = f"{simulator.url}/acme_idp/users"
+    once, again = (web.get(url, headers=bearer(control, "acme_idp")).content for _ in range(2))
     assert once == again
 
 
 def test_an_expired_token_is_refused_until_it_is_replaced(
     simulator: Simulator, control: Control, web: requests.Session
 ) -> None:
-    url, old = f"{simulator.url}/acme-idp/users", bearer(control, "acme-idp")
-    new_token = control.act("acme-idp", "north", "expire_token")["credentials"]["token"]
+    url, old = f"{simulator.url}/acme_idp/users", bearer(control, "acme_idp")
+    new_token = control.act("acme_idp", "north", "expire_token")["credentials"]["token"]
     refused = web.get(url, headers=old)
     assert refused.status_code == 401
     assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
@@ -104,8 +104,8 @@ def test_an_expired_token_is_refused_until_it_is_replaced(
 
 
 def test_accounts_do_not_share_their_troubles(simulator: Simulator, control: Control, web: requests.Session) -> None:
-    control.act("acme-idp", "north", "expire_token")
-    answer = web.get(f"{simulator.url}/acme-idp/users", headers=bearer(control, "acme-idp", "south"))
+    control.act("acme_idp", "north", "expire_token")
+    answer = web.get(f"{simulator.url}/acme_idp/users", headers=bearer(control, "acme_idp", "south"))
     assert answer.status_code == 200
 
 
@@ -121,27 +121,27 @@ def test_accounts_do_not_share_their_troubles(simulator: Simulator, control: Con
 def test_whoever_shows_no_good_token_gets_401(
     simulator: Simulator, web: requests.Session, header: dict[str, str]
 ) -> None:
-    assert web.get(f"{simulator.url}/acme-idp/users", headers=header).status_code == 401
+    assert web.get(f"{simulator.url}/acme_idp/users", headers=header).status_code == 401
 
 
 def test_a_missing_scope_forbids_one_data_type_and_leaves_the_other(
     simulator: Simulator, control: Control, web: requests.Session
 ) -> None:
-    root, headers = f"{simulator.url}/cedar-cloud", bearer(control, "cedar-cloud")
-    control.act("cedar-cloud", "north", "revoke", scopes=["findings.read"])
+    root, headers = f"{simulator.url}/cedar_cloud", bearer(control, "cedar_cloud")
+    control.act("cedar_cloud", "north", "revoke", scopes=["findings.read"])
     forbidden = web.get(f"{root}/findings", headers=headers)
     assert (forbidden.status_code, forbidden.json()["error"]) == (403, "insufficient_scope")
     assert 'scope="findings.read"' in forbidden.headers["WWW-Authenticate"]
     assert web.get(f"{root}/assets", headers=headers).status_code == 200
-    control.act("cedar-cloud", "north", "grant", scopes=["findings.read"])
+    control.act("cedar_cloud", "north", "grant", scopes=["findings.read"])
     assert web.get(f"{root}/findings", headers=headers).status_code == 200
 
 
 def test_a_spent_quota_says_when_it_is_full_again_and_keeps_its_word(
     simulator: Simulator, control: Control, web: requests.Session
 ) -> None:
-    url, headers = f"{simulator.url}/pebble-tickets/tickets", bearer(control, "pebble-tickets")
-    control.act("pebble-tickets", "north", "spend_quota", for_s=30)
+    url, headers = f"{simulator.url}/pebble_tickets/tickets", bearer(control, "pebble_tickets")
+    control.act("pebble_tickets", "north", "spend_quota", for_s=30)
     spent = web.get(url, headers=headers)
     assert spent.status_code == 429
     assert spent.headers["X-RateLimit-Remaining"] == "0"
@@ -152,7 +152,7 @@ def test_a_spent_quota_says_when_it_is_full_again_and_keeps_its_word(
 def test_six_hundred_requests_spend_the_usual_quota(
     simulator: Simulator, control: Control, web: requests.Session
 ) -> None:
-    url, headers = f"{simulator.url}/pebble-tickets/me", bearer(control, "pebble-tickets")
+    url, headers = f"{simulator.url}/pebble_tickets/me", bearer(control, "pebble_tickets")
     statuses = [web.get(url, headers=headers).status_code for _ in range(601)]
     assert statuses == [200] * 600 + [429]
 
@@ -160,14 +160,14 @@ def test_six_hundred_requests_spend_the_usual_quota(
 def test_client_credentials_buy_an_access_token_that_expires(
     simulator: Simulator, control: Control, web: requests.Session
 ) -> None:
-    root, own = f"{simulator.url}/harbor-crm", control.credentials("harbor-crm", "north")
+    root, own = f"{simulator.url}/harbor_crm", control.credentials("harbor_crm", "north")
     pair = (own["client_id"], own["client_secret"])
     bought = web.post(f"{root}/oauth/token", data={"grant_type": "client_credentials"}, auth=pair).json()
     headers = {"Authorization": f"Bearer {bought['access_token']}"}
     assert web.get(f"{root}/contacts", headers=headers).status_code == 200
     control.advance(bought["expires_in"])
     assert web.get(f"{root}/contacts", headers=headers).status_code == 401
-    control.act("harbor-crm", "north", "expire_token")
+    control.act("harbor_crm", "north", "expire_token")
     refused = web.post(f"{root}/oauth/token", data={"grant_type": "client_credentials"}, auth=pair)
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
 
@@ -175,7 +175,7 @@ def test_client_credentials_buy_an_access_token_that_expires(
 def test_a_refresh_token_works_once_and_a_second_showing_ends_the_grant(
     simulator: Simulator, control: Control, web: requests.Session
 ) -> None:
-    root, own = f"{simulator.url}/tidal-mail", control.credentials("tidal-mail", "north")
+    root, own = f"{simulator.url}/tidal_mail", control.credentials("tidal_mail", "north")
 
     def renew(form: dict[str, str]) -> requests.Response:
         return web.post(f"{root}/oauth/token", data={"grant_type": "refresh_token", **form})
@@ -187,14 +187,14 @@ def test_a_refresh_token_works_once_and_a_second_showing_ends_the_grant(
     assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
     assert renew({**own, "refresh_token": first["refresh_token"]}).status_code == 400, "the grant is ended"
     assert web.get(f"{root}/mailboxes", headers=headers).status_code == 401
-    fresh = control.act("tidal-mail", "north", "reauthorize")["credentials"]
+    fresh = control.act("tidal_mail", "north", "reauthorize")["credentials"]
     assert renew(fresh).status_code == 200
 
 
 def test_an_export_is_made_asked_for_and_downloaded(
     simulator: Simulator, control: Control, web: requests.Session
 ) -> None:
-    root, headers = f"{simulator.url}/quarry-audit", bearer(control, "quarry-audit")
+    root, headers = f"{simulator.url}/quarry_audit", bearer(control, "quarry_audit")
     export = web.post(f"{root}/exports", json={"kind": "audit"}, headers=headers).json()["export"]["id"]
     answers = [web.get(f"{root}/exports/{export}", headers=headers).json() for _ in range(3)]
     assert [answer["state"] for answer in answers] == ["WORKING", "WORKING", "READY"]
@@ -218,8 +218,8 @@ def test_the_plain_vendor_holds_as_many_records_as_are_asked_for(simulator: Simu
 def test_a_collection_can_be_made_longer_and_shorter(
     simulator: Simulator, control: Control, web: requests.Session
 ) -> None:
-    control.act("origami-hr", "north", "records", employees=3)
-    page = web.get(f"{simulator.url}/origami-hr/employees", headers=bearer(control, "origami-hr")).json()
+    control.act("origami_hr", "north", "records", employees=3)
+    page = web.get(f"{simulator.url}/origami_hr/employees", headers=bearer(control, "origami_hr")).json()
     assert (len(page["data"]), page["page"]["next"]) == (3, None)
 
 
@@ -227,5 +227,5 @@ def test_a_collection_can_be_made_longer_and_shorter(
 def test_a_page_that_cannot_be_is_answered_400(
     simulator: Simulator, control: Control, web: requests.Session, query: str
 ) -> None:
-    answer = web.get(f"{simulator.url}/acme-idp/users?{query}", headers=bearer(control, "acme-idp"))
+    answer = web.get(f"{simulator.url}/acme_idp/users?{query}", headers=bearer(control, "acme_idp"))
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "validation_failed")
