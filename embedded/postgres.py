@@ -47,8 +47,7 @@ class Postgres(Server):
         max_connections: int = 100,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__()
-        self.data_dir = data_dir
+        super().__init__(data_dir)
         self.durable, self.shared_buffers_mb, self.max_connections = durable, shared_buffers_mb, max_connections
         self._socket_dir, self._more_settings = socket_dir, dict(settings or {})
         self._listens = port is not None
@@ -180,10 +179,10 @@ class Postgres(Server):
         settings |= self._more_settings
         return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
-    def _is_ready(self, quarters: Quarters) -> bool:
+    def _is_ready(self, place: Quarters) -> bool:
         # The eighth line of postmaster.pid is the state, as pg_ctl reads it; the first says whose file it is.
         try:
-            lines = (quarters.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+            lines = (place.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return False
         return len(lines) > 7 and lines[0] == str(self._pid) and lines[7].strip() == "ready"

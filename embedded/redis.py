@@ -34,8 +34,8 @@ class Redis(Server):
     def __init__(
         self, data_dir: Path, *, port: int | None = None, socket_dir: Path | None = None, append_only: bool = False
     ) -> None:
-        super().__init__()
-        self.data_dir, self.append_only = data_dir, append_only
+        super().__init__(data_dir)
+        self.append_only = append_only
         self._socket_dir = socket_dir
         self.port = free_port() if port == 0 else port
         self._quarters: Quarters | None = None
@@ -131,12 +131,12 @@ class Redis(Server):
             settings["requirepass"] = self._password
         return "".join(f"{name} {value}\n" for name, value in settings.items())
 
-    def _is_ready(self, quarters: Quarters) -> bool:
+    def _is_ready(self, place: Quarters) -> bool:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(_PATIENCE_S)
             try:
-                client.connect(str(quarters.socket_dir / _SOCKET))
-                client.sendall(b"PING\r\n")
+                client.connect(str(place.socket_dir / _SOCKET))
+                client.sendall(b"*1\r\n$4\r\nPING\r\n")
                 # Asking for a password is an answer too; while it loads its file it says -LOADING.
                 return client.recv(64).startswith((b"+PONG", b"-NOAUTH"))
             except OSError:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
-from embedded import guard
+from embedded import guard, quarters
 from embedded.errors import DirectoryBusyError, NotRunningError, ServerFailedError
 from embedded.quarters import Quarters
 
@@ -30,7 +30,8 @@ class Server(ABC):
     name: str
     start_within_s = 60.0
 
-    def __init__(self) -> None:
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
         self._guard: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
 
@@ -60,8 +61,8 @@ class Server(ABC):
         if self.alive:
             return
         self.stop()
-        quarters, order = self._order()
-        _shorten(quarters.log)
+        place, order = self._order()
+        _shorten(place.log)
         # -I and -S: the guard needs the standard library alone, and starts in a few milliseconds.
         command = [sys.executable, "-I", "-S", os.fspath(_GUARD)]
         self._guard = subprocess.Popen(  # noqa: S603 -- our own program
@@ -70,8 +71,8 @@ class Server(ABC):
         try:
             _pipe(self._guard.stdin).write(json.dumps(order).encode() + b"\n")
             _pipe(self._guard.stdin).flush()
-            self._pid = self._announced_pid(quarters)
-            self._await_ready(quarters)
+            self._pid = self._announced_pid(place)
+            self._await_ready(place)
             self._once_ready()
         except BaseException:
             self.stop(immediate=True)
@@ -95,35 +96,40 @@ class Server(ABC):
         os.kill(self.pid, signal.SIGKILL)
         self._reap()
 
+    def remove(self) -> None:
+        """Stop, and remove all that it left, wherever it lies."""
+        self.stop()
+        quarters.remove(self.data_dir)
+
     @abstractmethod
     def _order(self) -> tuple[Quarters, guard.Order]:
         """Make the folders and say what to start."""
 
     @abstractmethod
-    def _is_ready(self, quarters: Quarters) -> bool:
+    def _is_ready(self, place: Quarters) -> bool:
         """Tell whether it answers."""
 
     def _once_ready(self) -> None:  # noqa: B027 -- most servers have nothing more to do
         """Do what a first start leaves to do."""
 
-    def _announced_pid(self, quarters: Quarters) -> int:
+    def _announced_pid(self, place: Quarters) -> int:
         running = self._running_guard()
         told = json.loads(_pipe(running.stdout).readline() or b'{"error": "its guard died", "busy": false}')
         if "pid" in told:
             return int(told["pid"])
         if told["busy"]:
             holder = told["error"]
-            raise DirectoryBusyError(quarters.home, int(holder) if holder.isdecimal() else None)
-        raise ServerFailedError(self.name, told["error"], _tail(quarters.log))
+            raise DirectoryBusyError(place.home, int(holder) if holder.isdecimal() else None)
+        raise ServerFailedError(self.name, told["error"], _tail(place.log))
 
-    def _await_ready(self, quarters: Quarters) -> None:
+    def _await_ready(self, place: Quarters) -> None:
         give_up_at = time.monotonic() + self.start_within_s
-        while not self._is_ready(quarters):
+        while not self._is_ready(place):
             if not self.alive:
-                raise ServerFailedError(self.name, "it ended", _tail(quarters.log))
+                raise ServerFailedError(self.name, "it ended", _tail(place.log))
             if time.monotonic() > give_up_at:
                 problem = f"it was not ready within {self.start_within_s:g} s"
-                raise ServerFailedError(self.name, problem, _tail(quarters.log))
+                raise ServerFailedError(self.name, problem, _tail(place.log))
             time.sleep(_LOOK_AGAIN_S)
 
     def _running_guard(self) -> subprocess.Popen[bytes]:

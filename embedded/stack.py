@@ -5,7 +5,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from embedded import quarters
 from embedded.postgres import Postgres
 from embedded.redis import Redis
 
@@ -53,8 +52,7 @@ class Stack:
 
     def remove(self) -> None:
         """Stop both and remove all that they left, wherever it lies."""
-        self.stop()
-        quarters.remove(self.postgres.data_dir)
-        quarters.remove(self.redis.data_dir)
+        self.redis.remove()
+        self.postgres.remove()
         with suppress(OSError):  # not there, or it holds other things too
             self.directory.rmdir()
