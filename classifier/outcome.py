@@ -38,6 +38,7 @@ class Exchange:
 
     status: None where no answer came; headers: names in lower case; body: as received and decoded from its
     content encoding, at most 64 KiB of it; exception: outermost first, then its causes; empty where an answer came whole.
+    clipped: True where the body went on beyond what is kept here, so that its end says nothing.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Exchange:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     exception: tuple[ExceptionLink, ...] = ()
+    clipped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class DataTypeOutcome:
     endpoint: method and path template (`GET /v1/alerts`); exchange: the one that decided, None where nothing was sent;
     exception: what our code raised, outermost first; empty where the data type was read to its end.
     attempted: False where the run stopped before its turn came.
+    accepted: True where the definition lets the exchange's error pass (a 404 that means no data), so it is no failure.
     """
 
     data_type: str
@@ -63,6 +66,7 @@ class DataTypeOutcome:
     exchange: Exchange | None = None
     exception: tuple[ExceptionLink, ...] = ()
     attempted: bool = True
+    accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

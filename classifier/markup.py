@@ -1,0 +1,81 @@
+"""Reads error documents in XML and HTML: names, texts, titles. Linear in a bounded head; never expands entities."""
+
+import re
+from dataclasses import dataclass
+from html import unescape
+from typing import Final
+
+_HEAD: Final = 8_192
+_ROOT: Final = re.compile(r"<([A-Za-z_][\w.\-]*:)?([A-Za-z_][\w.\-]*)((?:\s[^<>]{0,1000})?)/?>")
+_LEAF: Final = re.compile(r"<(?:[A-Za-z_][\w.\-]{0,60}:)?([A-Za-z_][\w.\-]{0,60})(?:\s[^<>]{0,500})?>([^<>]{1,1000})<")
+_CDATA: Final = re.compile(r"<!\[CDATA\[|\]\]>")
+_ATTRIBUTE: Final = re.compile(r"([A-Za-z_][\w.\-:]{0,60})\s{0,5}=\s{0,5}(?:\"([^\"<>]{0,300})\"|'([^'<>]{0,300})')")
+_HTML: Final = re.compile(r"<(?:!doctype html|html[\s>]|head[\s>]|body[\s>])", re.IGNORECASE)
+_HEADING: Final = re.compile(r"<(title|h1|h2|h3)(?:\s[^<>]{0,500})?>([^<>]{1,300})<", re.IGNORECASE)
+_TAG: Final = re.compile(r"<[^<>]{0,1000}>")
+_SCRIPT: Final = re.compile(r"<(script|style)\b", re.IGNORECASE)
+_LOGIN_MARK: Final = re.compile(
+    r"type\s{0,3}=\s{0,3}[\"']?password|name\s{0,3}=\s{0,3}[\"']?SAML(?:Request|Response)|"
+    r"<title(?:\s[^<>]{0,200})?>[^<>]{0,80}\b(?:sign|log)[\s\-]?(?:in|on)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Xml:
+    """An XML document's root (local name, lower-case attributes) and its leaves in order."""
+
+    root: str
+    attributes: dict[str, str]
+    leaves: tuple[tuple[str, str], ...]
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Html:
+    """An HTML page's title and headings, some of its plain text, and whether it asks for a login."""
+
+    headings: tuple[str, ...]
+    text: str
+    asks_login: bool
+
+
+def is_html(text: str) -> bool:
+    """Return whether a text's beginning is a web page."""
+    return _HTML.search(text, 0, 1_024) is not None
+
+
+def read_xml(text: str) -> Xml | None:
+    """Return what a document's first 8 KiB say, None where no element begins it."""
+    head = text[:_HEAD]
+    start = 0
+    while True:
+        start = head.find("<", start)
+        if start < 0:
+            return None
+        if head[start + 1 : start + 2] not in {"?", "!"}:
+            break
+        start += 1
+    found = _ROOT.match(head, start)
+    if found is None:
+        return None
+    if "<![CDATA[" in head:
+        head = _CDATA.sub("", head)
+    attributes = {
+        name.lower(): unescape(double or single) for name, double, single in _ATTRIBUTE.findall(found.group(3) or "")
+    }
+    leaves = tuple((name, unescape(value.strip())) for name, value in _LEAF.findall(head)[:60] if value.strip())
+    names = frozenset(name.rpartition(":")[2].lower() for name in re.findall(r"<([A-Za-z_][\w.:\-]{0,60})", head)[:60])
+    return Xml(found.group(2), attributes, leaves, names)
+
+
+def read_html(text: str) -> Html:
+    """Return what a page's first 8 KiB say."""
+    head = text[:_HEAD]
+    headings = tuple(unescape(value.strip()) for _tag, value in _HEADING.findall(head)[:6] if value.strip())
+    body = head
+    script = _SCRIPT.search(body)
+    if script is not None:
+        body = body[: script.start()]
+    plain = " ".join(unescape(_TAG.sub(" ", body)).split())[:600]
+    return Html(headings, plain, _LOGIN_MARK.search(head) is not None)

@@ -1,0 +1,889 @@
+"""Words that vendors use, as data, and the matcher that finds them: one pass over a text, by an index on first words.
+
+A phrase is written as words; `a|b` stands for either, `~` for up to three words between, `~~` for up to seven (never
+past the end of a sentence). Texts are folded first, so that `hasn't been authorised` and `not authorized` are alike.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Flag, auto
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
+
+from classifier.reasons import REASONS
+from classifier.vocabulary import HealthName
+
+
+class Where(Flag):
+    """Where a text was met: a phrase decides only where it can be trusted."""
+
+    BODY = auto()
+    """A success status whose body reports a failure."""
+    BAD = auto()
+    """400 and the other 4xx without a meaning of their own."""
+    UNAUTHORIZED = auto()
+    FORBIDDEN = auto()
+    MISSING = auto()
+    """404 and 410."""
+    THROTTLED = auto()
+    FAULT = auto()
+    """5xx."""
+    TOKEN = auto()
+    """A 4xx of a token endpoint."""
+    CODE = auto()
+    """A machine code, written out as words."""
+
+
+_LETTERS: Final = {
+    "s": Where.BODY,
+    "b": Where.BAD,
+    "u": Where.UNAUTHORIZED,
+    "f": Where.FORBIDDEN,
+    "n": Where.MISSING,
+    "t": Where.THROTTLED,
+    "v": Where.FAULT,
+    "k": Where.TOKEN,
+    "c": Where.CODE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhraseRule:
+    """Phrases of one meaning. rank: lower is asked first; where: statuses at which they decide."""
+
+    id: str
+    reason: str
+    rank: int
+    where: Where
+    phrases: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhraseHit:
+    """A rule that was met, and the words that met it."""
+
+    rule: PhraseRule
+    words: str
+
+
+def _where(letters: str) -> Where:
+    found = Where(0)
+    for letter in letters:
+        found |= _LETTERS[letter]
+    return found
+
+
+_FOLD: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        variant: word
+        for word, variants in {
+            "not": "doesnt dont didnt isnt arent wasnt werent hasnt havent cannot cant couldnt wont unable never "
+            "neither nor without lacks lack lacking",
+            "permission": "permissions privilege privileges perms entitlement entitlements",
+            "scope": "scopes",
+            "role": "roles",
+            "request": "requests req",
+            "call": "calls",
+            "query": "queries",
+            "limit": "limits limited limiting limitation ratelimited",
+            "credential": "credentials creds",
+            "token": "tokens",
+            "apikey": "apikeys",
+            "authorized": "authorised authorize authorise authorizing",
+            "unauthorized": "unauthorised unauthorize",
+            "authorization": "authorisation",
+            "authenticated": "authenticate authenticating",
+            "license": "licence licences licenses licensing licencing",
+            "licensed": "licenced",
+            "throttle": "throttled throttling throttles throttler",
+            "exceed": "exceeded exceeds exceeding exceedd over surpassed overused",
+            "reach": "reached reaches hit hits",
+            "expired": "expires expire expiration expiry",
+            "revoked": "revoke revokes invalidated",
+            "disabled": "disable",
+            "enabled": "enable enabling",
+            "deactivated": "deactivate",
+            "suspended": "suspend suspension",
+            "inactive": "inactivated",
+            "locked": "lock lockout",
+            "invalid": "illegal",
+            "incorrect": "wrong mistaken",
+            "denied": "deny denies",
+            "require": "requires required requiring needs need needed",
+            "missing": "absent",
+            "quota": "quotas",
+            "concurrent": "concurrency simultaneous parallel concurrently simultaneously",
+            "connection": "connections",
+            "attempt": "attempts",
+            "operation": "operations",
+            "invocation": "invocations",
+            "second": "seconds sec secs",
+            "minute": "minutes min mins",
+            "hour": "hours hourly",
+            "account": "accounts",
+            "organization": "organisation org organizations",
+            "admin": "administrator administrators admins",
+            "subscription": "subscriptions subscribe subscribed",
+            "plan": "plans",
+            "cursor": "cursors",
+            "result": "results",
+            "record": "records",
+            "event": "events",
+            "entry": "entries",
+            "item": "items",
+            "credit": "credits",
+            "feature": "features",
+            "failed": "fail fails failure failing unsuccessful",
+            "maintenance": "maintainance",
+            "overloaded": "overload overloading",
+            "timeout": "timeouts timedout",
+            "user": "users",
+            "recognized": "recognised recognize",
+            "allowlist": "whitelist allowlisted whitelisted",
+            "exhausted": "exhaust depleted",
+        }.items()
+        for variant in variants.split()
+    }
+)
+_PAIRS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "api": {"key": "apikey", "keys": "apikey", "token": "token", "tokens": "token"},
+        "access": {"key": "apikey", "keys": "apikey", "token": "token", "tokens": "token", "control": "permission"},
+        "x": {"api": "x"},
+        "refresh": {"token": "token"},
+        "bearer": {"token": "token"},
+        "auth": {"token": "token", "key": "apikey"},
+        "secret": {"key": "apikey"},
+        "client": {"secret": "credential", "id": "clientid", "credential": "credential", "credentials": "credential"},
+        "user": {"name": "username", "agent": "useragent"},
+        "log": {"in": "login", "on": "login"},
+        "sign": {"in": "login", "on": "login"},
+        "logged": {"in": "login"},
+        "signed": {"in": "login"},
+        "allow": {"list": "allowlist"},
+        "white": {"list": "allowlist"},
+        "timed": {"out": "timeout"},
+        "time": {"out": "timeout"},
+        "rate": {"limited": "ratelimit", "limit": "ratelimit", "limits": "ratelimit", "limiting": "ratelimit"},
+        "ratelimit": {"ed": "ratelimit"},
+        "web": {"token": "token"},
+        "page": {"token": "pagetoken", "cursor": "pagetoken"},
+        "continuation": {"token": "pagetoken"},
+        "pagination": {"token": "pagetoken", "cursor": "pagetoken"},
+        "next": {"token": "pagetoken"},
+        "sync": {"token": "pagetoken"},
+        "delta": {"token": "pagetoken"},
+        "skip": {"token": "pagetoken"},
+        "scroll": {"id": "pagetoken", "token": "pagetoken"},
+        "service": {"account": "account"},
+        "json": {"web": "jwt"},
+    }
+)
+_CONTINUED: Final = frozenset({"continuation", "scroll", "verification", "csrf", "device", "upload", "reset", "push"})
+_WORD: Final = re.compile(r"[a-z0-9]+(?:['’][a-z]+)?|[.;!?](?=[\s\"]|$)|[\r\n]+")
+_LONGEST_TEXT: Final = 1_000
+_LONGEST_CODE: Final = 120
+
+
+def _fold(words: Iterable[str]) -> tuple[str, ...]:
+    folded: list[str] = []
+    before = ""
+    for raw in words:
+        word = raw
+        if not word[0].isalnum():
+            folded.append(".")
+            before = ""
+            continue
+        if "'" in word or "’" in word:
+            word = word.replace("'", "").replace("’", "")
+        pairs = _PAIRS.get(before)
+        if pairs is not None and word in pairs:
+            before = folded[-1] = pairs[word]
+            continue
+        before = word
+        folded.append(_FOLD.get(word, word))
+    return tuple(folded)
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return a text's folded words, with `.` where a sentence ends. Reads its first 1,000 characters."""
+    return _fold(_WORD.findall(text[:_LONGEST_TEXT].lower()))
+
+
+_CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|[0-9]+")
+
+
+@lru_cache(maxsize=4096)
+def words_of_code(code: str) -> tuple[str, ...]:
+    """Return a machine code's folded words: `RateLimitExceeded`, `rate.limit_exceeded` and `RATE-LIMIT…` are alike."""
+    return _fold(word.lower() for word in _CAMEL.findall(code[:_LONGEST_CODE]))
+
+
+# A phrase as the matcher wants it: per step the accepted words and how many words may be skipped before it.
+_Steps = tuple[tuple[frozenset[str], int], ...]
+
+
+def _steps(phrase: str) -> _Steps:
+    steps: list[tuple[frozenset[str], int]] = []
+    gap = 0
+    for part in phrase.split():
+        if part in {"~", "~~"}:
+            gap = 3 if part == "~" else 7
+            continue
+        steps.append((frozenset(_FOLD.get(word, word) for word in part.split("|")), gap))
+        gap = 0
+    return tuple(steps)
+
+
+def _meets(words: Sequence[str], start: int, steps: _Steps) -> int:
+    """Return the position after the phrase, or 0 where it does not stand at `start` (whose first word is met)."""
+    at = start + 1
+    count = len(words)
+    for accepted, gap in steps[1:]:
+        last = min(at + gap + 1, count)
+        while at < last:
+            word = words[at]
+            if word in accepted:
+                break
+            if word == ".":
+                return 0
+            at += 1
+        else:
+            return 0
+        at += 1
+    return at
+
+
+class PhraseIndex:
+    """Finds the phrases of a rule table in a text."""
+
+    def __init__(self, rules: Iterable[PhraseRule]) -> None:
+        by_first: dict[str, list[tuple[int, int, PhraseRule, _Steps]]] = {}
+        for rule in rules:
+            for phrase in rule.phrases:
+                steps = _steps(phrase)
+                for first in steps[0][0]:
+                    by_first.setdefault(first, []).append((rule.rank, rule.where.value, rule, steps))
+        self._by_first = {first: tuple(sorted(rows, key=lambda row: row[0])) for first, rows in by_first.items()}
+
+    def find(self, words: Sequence[str], where: Where) -> PhraseHit | None:
+        """Return the hit of the lowest rank, the earliest of equals; None where no phrase decides at `where`."""
+        best: PhraseHit | None = None
+        best_rank = 1_000
+        here = where.value
+        for start, word in enumerate(words):
+            for rank, there, rule, steps in self._by_first.get(word, ()):
+                if rank >= best_rank:
+                    break
+                if not there & here:
+                    continue
+                end = _meets(words, start, steps)
+                if end:
+                    best, best_rank = PhraseHit(rule, " ".join(words[start:end])), rank
+                    break
+        return best
+
+
+def _rule(id_: str, reason: str, where: str, *phrases: str, rank: int | None = None, source: str = "") -> PhraseRule:
+    return PhraseRule(
+        id=f"words.{id_}",
+        reason=reason,
+        rank=_RANKS[REASONS[reason].name] if rank is None else rank,
+        where=_where(where),
+        phrases=phrases,
+        source=source or "common wording of HTTP APIs",
+    )
+
+
+_RANKS: Final[Mapping[HealthName, int]] = MappingProxyType(
+    {
+        HealthName.INTERNAL_ERROR: 10,
+        HealthName.RATE_LIMIT_EXCEEDED: 20,
+        HealthName.UNAUTHORIZED: 40,
+        HealthName.VENDOR_SERVER_ERROR: 60,
+        HealthName.VENDOR_CLIENT_ERROR: 80,
+        HealthName.HEALTHY: 90,
+    }
+)
+_SECRET: Final = "token|apikey|credential|password|secret|jwt|clientid|bearer|passcode|username|authkey|login"
+_WRONG: Final = (
+    "invalid|incorrect|malformed|unknown|unrecognized|rejected|bad|mismatch|inactive|disabled|deleted|"
+    "unverified|corrupted|blacklisted"
+)
+_ORG: Final = (
+    "account|organization|tenant|workspace|deployment|customer|company|subscription|container|team|instance|"
+    "site|domain|project|shop|store|enterprise|client|application|app|group|edition|portal|license|plan"
+)
+_OFF: Final = "disabled|deactivated|suspended|inactive|blocked|banned|terminated|frozen|unavailable|delinquent|unpaid"
+
+PHRASES: Final[tuple[PhraseRule, ...]] = (
+    # Things that only look like credentials.
+    _rule(
+        "page_token",
+        "page_token_expired",
+        "sbunkfc",
+        "pagetoken|nextpagetoken|cursor|skiptoken|deltatoken|synctoken|scrollid ~~ expired|invalid|stale|malformed|bad",
+        "pagetoken|nextpagetoken|cursor|skiptoken|deltatoken|synctoken ~~ no longer|longer",
+        "pagetoken|nextpagetoken|cursor|skiptoken|deltatoken|synctoken ~ not valid|found|recognized|exist",
+        "invalid|expired|bad|malformed|stale|unknown ~ pagetoken|nextpagetoken|cursor|skiptoken|deltatoken|synctoken",
+        rank=5,
+        source="AIP-158; RFC 9110 section 15.5.1",
+    ),
+    _rule(
+        "parser_token",
+        "bad_request",
+        "sbkc",
+        "unexpected token|character|end|eof|identifier",
+        "token ~~ position|line|column|json|offset",
+        "invalid|malformed|unparseable json|xml|yaml|csv|syntax",
+        "json ~ parse|decode|malformed|invalid|syntax",
+        "could not parse|not parse|parse error",
+        rank=5,
+        source="RFC 8259",
+    ),
+    _rule(
+        "other_token",
+        "bad_request",
+        "sbkc",
+        "csrf|xsrf|verification|confirmation|device|upload|reset|push|registration|invitation|download token ~",
+        rank=6,
+        source="common wording of HTTP APIs",
+    ),
+    _rule(
+        "clock",
+        "clock",
+        "sbufkc",
+        "request|timestamp|signature ~ time|timestamp|date|expired|clock ~ skew|skewed|large|old|future|range|far|earlier",
+        "time|clock|timestamp ~~ skew|skewed",
+        "difference between ~~ time",
+        "signature expired",
+        "timestamp ~~ expired|window|old|stale|future|tolerance|acceptable|recent",
+        "clock ~ synchronized|sync|wrong|drift",
+        rank=8,
+        source="AWS Signature Version 4, troubleshooting; RFC 5849 section 3.3",
+    ),
+    _rule(
+        "wrong_client",
+        "wrong_client",
+        "sbufc",
+        "useragent ~~ missing|invalid|require|string|must|header|forbidden|blocked",
+        "missing|invalid|no|require ~ useragent",
+        "must|require|use|only ~ https|ssl|tls",
+        "https|ssl|tls ~ require|only",
+        "csrf|xsrf",
+        "referer|origin header|checking",
+        "dpop nonce|proof",
+        "invalid|unknown|unsupported|missing ~ api version",
+        "api version ~ not|deprecated|unsupported|retired",
+        rank=9,
+        source="RFC 9110 section 10.1.5; RFC 9449",
+    ),
+    _rule(
+        "login_locked",
+        "account_locked",
+        "sbufkc",
+        "too many ~ failed|login|password|authentication|invalid",
+        "account|user|login|username ~ locked",
+        "captcha",
+        "temporarily locked",
+        rank=15,
+    ),
+    # Throttling.
+    _rule(
+        "quota_daily",
+        "quota_daily",
+        "sbuftvkc",
+        "daily|day ~~ limit|quota|ratelimit|cap",
+        "limit|quota|ratelimit|request|call ~~ per day",
+        "quota|limit ~ day|daily",
+        "limit|quota|request ~~ today",
+        rank=20,
+    ),
+    _rule(
+        "concurrency",
+        "concurrency",
+        "sbuftvkc",
+        "too many concurrent|open|running|active|pending ~ request|call|connection|session|query|job|export|operation|api",
+        "concurrent ~~ limit|exceed|maximum|max|reach",
+        "limit|maximum|max|exceed ~ concurrent",
+        "duplicate export",
+        rank=21,
+    ),
+    _rule(
+        "rate_limit",
+        "rate_limit",
+        "sbuftvkc",
+        "ratelimit",
+        "rate exceed",
+        "rate ~ limit|exceed|throttle",
+        "request rate ~ high|exceed|large",
+        "throttle",
+        "slow down",
+        "slowdown",
+        "too many|much ~ request|call|query|api|attempt|operation|http",
+        "toomanyrequests",
+        "request|call|query|invocation|api|usage|qps|traffic|transaction|connection limit",
+        "limit ~ request|call|invocation|query|attempt ~ exceed|reach|used",
+        "limit of ~~ request|call|invocation|query|message",
+        "exceed|reach|maximum|max|over ~~ request|call|invocation|query|api|attempt ~ per|allowed|limit|within",
+        "exceed|reach ~~ per second|minute|hour|month|period|week",
+        "exceed|reach|maximum ~~ number of ~ request|call|invocation|query|attempt",
+        "maximum|max ~~ request|call|invocation|query ~~ exceed|reach",
+        "request|call|query|transaction per second|minute|hour|month|period",
+        "qps|tps|rps|rpm|qpm",
+        "abuse detection",
+        "enhance your calm",
+        "reduce|lower|decrease|limit ~ request rate|frequency|volume",
+        "limit|budget exhausted",
+        "run out of ~ credit|call|request",
+        "out of ~ credit|call|request|quota",
+        "throughput ~ exceed",
+        "cost limit",
+        "bandwidth limit",
+        "spike arrest",
+        "flood wait|control|limit",
+        "complexity budget|limit|exceed",
+        "field limit exceed",
+        "request frequency|flood",
+        "frequency ~ limit|high|exceed",
+        "too frequent|frequently|quickly|fast",
+        "api|minute|hour|second|minutely|request|call ~ limit ~ exceed|reach|exhausted",
+        "wait ~~ before ~ request|again|retry|retrying|trying|try|sending|making",
+        "retry|again in|after ~ second|minute|hour",
+        rank=22,
+        source="RFC 6585 section 4",
+    ),
+    _rule(
+        "rate_limit_missing",
+        "rate_limit",
+        "n",
+        "too many request|call",
+        "ratelimit exceed|reach",
+        "throttle",
+        rank=22,
+        source="RFC 6585 section 4",
+    ),
+    _rule(
+        "quota",
+        "quota",
+        "sbuftvkc",
+        "quota ~~ exceed|reach|exhausted|limit|used|spent|consumed|depleted|full",
+        "exceed|reach|exhausted|over|insufficient|no|out ~~ quota",
+        "quota error|violation|metric",
+        "monthly|weekly|usage ~~ limit|quota|allowance",
+        "limit|quota ~~ month",
+        "usage cap",
+        "ran|run out of ~ quota|requests",
+        rank=23,
+    ),
+    _rule("quota_code", "quota", "ct", "quota", "resource exhausted", rank=24, source="google.rpc.Code 8"),
+    # Credentials.
+    _rule(
+        "signature",
+        "signature_invalid",
+        "sbufkc",
+        "signature|hmac ~~ not ~ match|valid|verified|correct",
+        "signature|hmac ~~ invalid|mismatch|incorrect|bad|failed",
+        "invalid|bad|incorrect|mismatched ~ signature|hmac",
+        rank=40,
+    ),
+    _rule(
+        "mfa",
+        "mfa_required",
+        "sbufkc",
+        "two|multi|second|2 factor",
+        "2fa|mfa|otp|totp ~",
+        "one time password|passcode|code",
+        rank=41,
+    ),
+    _rule(
+        "token_expired",
+        "token_expired",
+        "sbufkc",
+        "token|apikey|credential|session|jwt|key|certificate|secret|password|authorization|authentication|cookie|"
+        "login|bearer|ticket ~~ expired",
+        "expired ~ token|apikey|credential|session|key|secret|password|jwt|certificate|authorization|authentication|login",
+        "password ~~ changed|reset|change",
+        rank=42,
+        source="RFC 6750 section 3.1",
+    ),
+    _rule(
+        "token_revoked",
+        "token_revoked",
+        "sbufkc",
+        "token|apikey|access|grant|consent|session|authorization|credential|permission|key|installation|app ~~ revoked",
+        "revoked ~ token|access|authorization|consent|grant|key|apikey|permission",
+        "not authorized|installed ~ application|app|integration",
+        "app|application|integration ~ uninstalled|removed|deauthorized",
+        "no longer ~ authorized|access|connected|valid",
+        rank=43,
+        source="RFC 6749 section 5.2",
+    ),
+    _rule(
+        "consent",
+        "consent_required",
+        "sbufkc",
+        "consent ~~ require|not|missing|admin|given|granted|declined",
+        "not consented",
+        "interaction require",
+        "require ~ consent|approval",
+        rank=44,
+        source="OpenID Connect Core, section 3.1.2.6",
+    ),
+    _rule(
+        "ip_not_allowed",
+        "ip_not_allowed",
+        "sbufvkc",
+        "ip|ipaddress|address|cidr ~~ not ~ allowed|allowlist|authorized|permitted|trusted|valid|in|accepted",
+        "ip|ipaddress ~~ blocked|restricted|denied|blacklisted|banned|forbidden|restriction|unauthorized|filtered",
+        "not ~~ allowlist",
+        "blocked|restricted|unauthorized|denied|disallowed|untrusted ~ ip",
+        "allowlist ~~ not|require|add|block",
+        "ip allowlist|restriction|restrictions|filtering",
+        "network|location ~ policy|restriction ~ blocked|denied|not",
+        rank=45,
+    ),
+    _rule(
+        "payment",
+        "payment_required",
+        "sbufvc",
+        "payment|invoice|billing ~~ require|overdue|failed|due|not|disabled|issue|problem|declined|inactive|delinquent",
+        "past due",
+        "insufficient|not enough|no ~ credit|balance|funds",
+        "unpaid ~",
+        rank=46,
+        source="RFC 9110 section 15.5.3",
+    ),
+    _rule(
+        "licence",
+        "licence",
+        "sbufnkc",
+        "upgrade ~~ plan|subscription|account|license|tier|membership|package|edition|pro|premium|enterprise",
+        "not ~~ plan|subscription|license|edition|package|tier|membership",
+        "plan|subscription|license|edition|tier|trial|package|membership ~ not|expired|insufficient|ended|inactive|"
+        "lapsed|over|invalid|upgrade|require|missing|disallows|restricted",
+        "premium|enterprise|paid|pro|business ~ only|plan|require|feature|subscription|account|customer|customers|edition|"
+        "tier|endpoint",
+        "require|insufficient|missing|invalid|no|upgrade ~~ subscription|plan|license|membership|premium|tier|edition",
+        "trial ~ expired|ended|over|period",
+        "not ~ licensed|entitled|subscription",
+        "unlicensed",
+        rank=47,
+    ),
+    _rule(
+        "licence_fault",
+        "licence",
+        "v",
+        "not ~ licensed|entitled",
+        "license ~ expired|invalid|missing",
+        "no|missing|require ~ license",
+        "trial ~ expired|ended",
+        rank=47,
+    ),
+    _rule(
+        "feature_disabled",
+        "feature_disabled",
+        "sbufnvkc",
+        f"not ~ enabled|activated|provisioned|available ~ for|in|on|by ~ {_ORG}",
+        f"{_ORG} ~~ not ~ enabled|activated|provisioned",
+        f"enabled|activate ~~ api|access ~~ {_ORG}",
+        "api ~ access ~ not|disabled",
+        rank=48,
+    ),
+    _rule(
+        "feature_off",
+        "feature_disabled",
+        "sfuc",
+        "not ~ enabled|activated",
+        "must be enabled",
+        "api|service|feature|product ~ disabled|not",
+        "not been used in project",
+        "activate|enabled ~ api|service|product|feature",
+        "support to enabled",
+        "opt in require",
+        "not opted",
+        rank=49,
+    ),
+    _rule(
+        "account_disabled",
+        "account_disabled",
+        "sbufkc",
+        f"account|organization|tenant|workspace|application|app|client|shop|store|company|customer ~~ {_OFF}",
+        f"{_OFF} ~ account|organization|tenant|workspace|application|app|client|shop|store|company|customer",
+        "account|organization|tenant|workspace|customer ~~ not ~ active|enabled|exist|activated",
+        "account|organization|tenant|customer ~~ closed|deleted|cancelled|canceled|archived",
+        rank=50,
+    ),
+    _rule(
+        "user_disabled",
+        "account_disabled",
+        "sufkc",
+        f"user|username|member|profile|principal ~~ {_OFF}|deleted|archived|removed",
+        "user|username|member ~~ not ~ active|enabled",
+        "inactive|disabled|suspended|deactivated|deleted ~ user",
+        rank=50,
+    ),
+    _rule(
+        "account_missing",
+        "account_disabled",
+        "n",
+        "account ~ inactive|suspended|disabled|deactivated|closed|cancelled|terminated|expired",
+        "inactive|suspended|disabled|deactivated account",
+        rank=50,
+    ),
+    _rule(
+        "scope",
+        "scope_missing",
+        "sbufkc",
+        "missing|insufficient|not|require|invalid|additional ~~ scope",
+        "scope ~~ missing|insufficient|not|require|granted",
+        rank=51,
+        source="RFC 6750 section 3.1",
+    ),
+    _rule(
+        "permission",
+        "permission_missing",
+        "sbufkc",
+        "not|missing|insufficient|require|must|no|inadequate|additional|incorrect|only ~~ permission|role|rights",
+        "permission|role|rights ~~ denied|require|missing|violation|insufficient|error|not|failed",
+        "denied ~ permission",
+        "not ~ permitted|entitled|privileged",
+        "admin|owner ~ only|require|access|role|rights",
+        "only ~ admin|owner|owners",
+        "must|require ~ be|have|an|by ~ admin|owner|administrator",
+        "not ~~ enough|sufficient ~ access|rights|authority",
+        "insufficient ~ access|rights|authority|authorization",
+        rank=52,
+    ),
+    _rule(
+        "token_invalid",
+        "token_invalid",
+        "sbufkc",
+        f"{_WRONG}|missing|expired ~ token|apikey|jwt|bearer",
+        f"token|apikey|jwt|bearer ~~ {_WRONG}",
+        "token|apikey|jwt|bearer ~~ not ~ valid|recognized|exist|correct|accepted|active|match|authorized|authenticated|"
+        "verified|allowed|known|found",
+        "token|apikey ~ missing|require|empty",
+        "no|not|missing|require ~ apikey|bearer|jwt",
+        "no|missing|require|provide|supply ~ token",
+        "could not ~ verify|validate|decode ~ token|jwt|apikey",
+        "error validating token",
+        rank=53,
+        source="RFC 6750 section 3.1",
+    ),
+    _rule(
+        "credentials",
+        "credentials_invalid",
+        "sbufkc",
+        f"{_WRONG}|missing|no|not|require ~ credential|password|login|secret",
+        f"credential|password|login|secret ~~ {_WRONG}|missing|failed|require|denied",
+        "credential|password|login|secret|username ~~ not ~ valid|recognized|correct|accepted|match|verified|exist|found|be",
+        "invalid|incorrect|unknown|bad username|clientid|passcode|authentication|authorization|auth",
+        "clientid ~~ invalid|incorrect|unknown|not",
+        "authentication|authorization|auth|login ~ failed|error|require|denied|invalid|missing|rejected|challenge|"
+        "incorrect|forbidden",
+        "not|failed|could ~ authenticated|login",
+        "authentication credential",
+        "unauthenticated",
+        "please|must|require|need ~ authenticated|login|reauthenticate|reauthorize|reconnect|relogin",
+        "client authentication",
+        rank=54,
+        source="RFC 6749 section 5.2",
+    ),
+    _rule(
+        "tenant_unknown",
+        "tenant_unknown",
+        "ukc",
+        "tenant|subdomain|realm|instance|workspace|domain|organization ~ not|unknown|invalid ~",
+        "unknown|invalid|no ~ tenant|subdomain|realm|workspace|domain|organization",
+        rank=55,
+    ),
+    _rule(
+        "unauthorized",
+        "unauthorized",
+        "sbukc",
+        "unauthorized",
+        "not ~ authorized",
+        rank=56,
+        source="RFC 9110 section 15.5.2",
+    ),
+    _rule(
+        "access_denied",
+        "permission_missing",
+        "sbufkc",
+        "access ~ denied|forbidden|refused|restricted|prohibited|blocked|violation",
+        "denied ~ access",
+        "no access",
+        "not ~~ access ~ to|this|the|resource|permission|for|requested",
+        "not ~ accessible",
+        "not allowed ~ to|access|for ~ account|access|view|read|perform|use|resource|user|role|plan|organization",
+        "not ~ access",
+        "not ~ authorized",
+        "forbidden",
+        rank=57,
+        source="RFC 9110 section 15.5.4",
+    ),
+    # The vendor's own faults.
+    _rule(
+        "maintenance",
+        "maintenance",
+        "sbvfc",
+        "maintenance",
+        "read only mode",
+        "back soon|shortly|online",
+        "scheduled downtime",
+        "system upgrade",
+        rank=35,
+    ),
+    _rule(
+        "overloaded",
+        "overloaded",
+        "sbvc",
+        "overloaded",
+        "server|system|service ~ busy|capacity",
+        "high load|traffic|demand",
+        "load issue|shedding",
+        rank=60,
+    ),
+    _rule(
+        "unavailable",
+        "unavailable",
+        "sbvkc",
+        "service|server|temporarily|temporary|currently|backend|api|system ~ unavailable|unreachable|down|offline",
+        "service|server|backend|api|system ~ not available|responding",
+        "temporarily ~ unavailable|down|disabled",
+        "temporary|transient ~ failed|error|issue|problem|outage",
+        "transient",
+        "unavailable",
+        rank=61,
+    ),
+    _rule(
+        "server_error",
+        "server_error",
+        "sbvkc",
+        "internal ~ error|failed|fault|exception|issue|problem",
+        "internalerror",
+        "server|system|backend|database|service|infrastructure error|failed|fault|exception",
+        "backend ~ error|failed",
+        "fatal error",
+        rank=62,
+    ),
+    _rule(
+        "server_error_vague",
+        "server_error",
+        "svk",
+        "unexpected ~ error|condition|exception|problem|failed|happened",
+        "unknown ~ error|failed|exception",
+        "something ~ wrong",
+        "error ~ on our|server side|end",
+        "unhandled|uncaught exception|error",
+        "not return null for non nullable",
+        rank=63,
+    ),
+    _rule(
+        "vendor_timeout",
+        "vendor_timeout",
+        "sbvc",
+        "timeout",
+        "took too long",
+        "too long to ~ complete|respond|process|execute",
+        "deadline exceed",
+        "not complete ~ in time",
+        rank=64,
+    ),
+    _rule("gateway", "gateway", "sv", "gateway", "upstream", "origin ~ unreachable|error|down", rank=65),
+    _rule(
+        "try_later",
+        "unavailable",
+        "sk",
+        "try|retry ~ again|request ~ later|shortly|moment",
+        "please try|retry ~ later|again",
+        rank=70,
+    ),
+    # Our own requests.
+    _rule(
+        "bad_query",
+        "bad_query",
+        "sbc",
+        "not query field",
+        "not exist on type",
+        "unknown|invalid|undefined|unrecognized|nonexistent|nonexisting ~ field|column|attribute|argument|metric|metrics",
+        "syntax error",
+        "graphql ~ validation|parse|invalid",
+        "variable ~ invalid|require|type",
+        "query ~ invalid|malformed|syntax|complex|large",
+        "invalid|bad|malformed ~ query|filter|expression",
+        rank=80,
+    ),
+    _rule(
+        "too_large",
+        "too_large",
+        "sbc",
+        "too large|big|wide|long",
+        "reduce ~ amount|size|range",
+        "entity|payload|body|file|response|result|report ~ large|size|exceed",
+        "size ~ limit|exceed",
+        rank=81,
+    ),
+    _rule(
+        "not_found",
+        "not_found",
+        "sbnc",
+        "not ~ found|exist",
+        "no such",
+        "not find",
+        "unknown|invalid ~ resource|object|endpoint|path|url|route|method",
+        rank=82,
+        source="RFC 9110 section 15.5.5",
+    ),
+    _rule(
+        "unsupported",
+        "unsupported",
+        "sbnc",
+        "not ~ support|supported|implemented|allowed",
+        "unsupported|deprecated|retired|sunset",
+        rank=83,
+    ),
+    _rule(
+        "conflict",
+        "conflict",
+        "sbc",
+        "already ~ exists|exist|running|progress|processed|taken|used",
+        "conflict|conflicts|conflicting",
+        "duplicate",
+        rank=84,
+    ),
+    _rule(
+        "invalid_parameter",
+        "invalid_parameter",
+        "sbc",
+        "invalid|missing|require|bad|incorrect|unacceptable|unknown|unrecognized ~ parameter|param|params|parameters|value|"
+        "argument|input|request|format|date|id|type|range|data|body|property|attribute",
+        "parameter|param|params|parameters|value|argument|input|field|date|id|request|body|property ~~ invalid|require|"
+        "missing|must|not|bad|incorrect|malformed|cannot|too",
+        "validation ~",
+        "must be|not|have|contain",
+        "cannot be",
+        "bad request|input|value|data|parameter",
+        "badrequest|badinput",
+        "user input",
+        "not acceptable",
+        rank=85,
+    ),
+    _rule(
+        "no_data",
+        "no_data",
+        "n",
+        "no ~ data|result|record|event|information|call|entry|item|activity|report|rows|matches|alerts ~ found|available|"
+        "exist|corresponding|matching|match|for|returned",
+        "no ~ matching ~ data|result|record|event|entry|item",
+        rank=79,
+        source="common wording of APIs that answer an empty result with 404",
+    ),
+)
+"""Every phrase rule. Ranks keep throttling before credentials, those before the vendor's faults, those before ours."""
+
+INDEX: Final = PhraseIndex(PHRASES)
