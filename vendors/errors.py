@@ -17,6 +17,7 @@ VendorError
 """
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 
 class VendorError(Exception):
@@ -58,7 +59,9 @@ class UnknownVendorError(VendorError):
         self.vendor, self.known = vendor, known
 
     def __str__(self) -> str:
-        return f"no definition of a vendor named {self.vendor!r}; known: {', '.join(self.known) or 'none'}"
+        near = get_close_matches(self.vendor.lower(), self.known, n=1, cutoff=0.6)
+        hint = f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(self.known) or 'none'}"
+        return f"no definition of a vendor named {self.vendor!r}{hint}"
 
 
 class MissingCredentialError(VendorError):
@@ -70,6 +73,29 @@ class MissingCredentialError(VendorError):
 
     def __str__(self) -> str:
         return f"{self.vendor}: no value for {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldProblem:
+    """What is wrong with one field of a connection. part: `credentials` or `settings`; never holds a value."""
+
+    part: str
+    name: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.part}.{self.name} {self.problem}"
+
+
+class InvalidCredentialsError(VendorError):
+    """Credentials or settings do not fit what the vendor's definition asks for."""
+
+    def __init__(self, vendor: str, problems: tuple[FieldProblem, ...]) -> None:
+        super().__init__(vendor, problems)
+        self.vendor, self.problems = vendor, problems
+
+    def __str__(self) -> str:
+        return f"{self.vendor}: {'; '.join(str(problem) for problem in self.problems)}"
 
 
 class ExpressionError(VendorError):
