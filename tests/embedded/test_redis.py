@@ -11,6 +11,8 @@ import celery
 import pytest
 import redis
 from celery.contrib.testing.worker import start_worker
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from embedded import imitation
 from embedded.errors import DirectoryBusyError, ServerMissingError, SocketPathTooLongError
@@ -117,7 +119,8 @@ def test_with_a_port_both_ways_ask_for_the_password(new_folder: Path) -> None:
         assert server.tcp_url is not None
         with redis.Redis.from_url(server.tcp_url) as client:
             assert client.get("word") == b"kept"
-        for stranger in (redis.Redis(port=server.port or 0), redis.Redis(unix_socket_path=str(server.socket_path))):
+        for where in ({"port": server.port}, {"unix_socket_path": str(server.socket_path)}):
+            stranger = redis.Redis(**where, retry=Retry(NoBackoff(), 0))
             with stranger, pytest.raises(redis.AuthenticationError):
                 stranger.get("word")
         assert round_trip(server.broker_url) == 5
