@@ -29,7 +29,7 @@ _LINUX: Final = sys.platform == "linux"
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LOOK_AT_PARENT_EVERY_S: Final = 0.25
-_ORPHANS_GRACE_S: Final = 5.0
+_ORPHANS_GRACE_S: Final = 1.0
 _PREDECESSOR_GRACE_S: Final = 20.0
 _OWN_PREDECESSOR_GRACE_S: Final = 5.0
 _LIBC: Final = ctypes.CDLL(None, use_errno=True) if _LINUX else None
