@@ -95,9 +95,22 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:
-        """Lend a connection inside one transaction: committed at the end, rolled back where the block raises."""
-        with self.connection() as lent, lent.transaction():
-            yield lent
+        """Lend a connection inside one transaction: committed at the end, rolled back where the block raises.
+
+        A block that must be sure of something before it goes on may commit earlier; what follows is a new transaction.
+        """
+        with self.connection() as lent:
+            lent.autocommit = False
+            try:
+                yield lent
+                lent.commit()
+            except BaseException:
+                if not lent.closed:
+                    lent.rollback()
+                raise
+            finally:
+                if not lent.closed:
+                    lent.autocommit = True
 
     def check(self) -> None:
         """Raise unless the database can be reached and its tables are what this code needs.

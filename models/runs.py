@@ -2,8 +2,8 @@
 
 Every statement that ends a run takes its row out of `run` first, guarded by connection, run_seq and worker. Whoever
 gets the row may go on to the schedule, the history and the health; whoever comes second finds nothing and changes
-nothing. The order of locks is the same everywhere: vendor_limit, run, connection_sched, health. They are made for
-READ COMMITTED, PostgreSQL's default.
+nothing. The order of locks is the same everywhere: vendor_limit, credential, connection, run,
+connection_sched, health. They are made for READ COMMITTED, PostgreSQL's default.
 """
 
 from collections.abc import Mapping, Sequence
@@ -285,6 +285,15 @@ def take_due(db: Connection[Any], *, limit: int, rehint_after_s: float = 60.0) -
             DueConnection(connection_id=connection_id, vendor=vendor, due_at=due_at)
             for connection_id, vendor, due_at in _in_turn(db, _TAKE_DUE, _VENDORS_UNHINTED, params, limit)
         ]
+
+
+def unhint(db: Connection[Any], connection_ids: Sequence[UUID]) -> int:
+    """Forget that hints were given, so that they are given again at once: they could not be sent, or not be used."""
+    return affected(
+        db,
+        b"UPDATE connection_sched SET hinted_at = NULL WHERE connection_id = ANY(%s) AND hinted_at IS NOT NULL",
+        (list(connection_ids),),
+    )
 
 
 _ROUNDS: Final = 4
@@ -597,6 +606,17 @@ def is_current(db: Connection[Any], key: RunKey) -> bool:
     """Whether the run is still ours: not reaped, not cancelled, not ended."""
     found = row(db, _IS_CURRENT, _of(key))
     return bool(found and found[0])
+
+
+def running_of(db: Connection[Any], worker_id: UUID) -> frozenset[RunKey]:
+    """Return the runs that a worker still holds: whatever else it is doing has been taken from it."""
+    found = rows(db, b"SELECT connection_id, run_seq FROM run WHERE worker_id = %s", (worker_id,))
+    return frozenset(RunKey(connection_id=one, run_seq=seq, worker_id=worker_id) for one, seq in found)
+
+
+def clock_s(db: Connection[Any]) -> float:
+    """Return the database's clock in seconds since 1970, to be compared with itself over time."""
+    return float(rows(db, b"SELECT extract(epoch FROM clock_timestamp())::double precision")[0][0])
 
 
 _ENDED_AS: Final = b"""

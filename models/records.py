@@ -1,0 +1,331 @@
+"""What was synced: pages of records land together with the cursor that was read with them, for the current run only.
+
+A page costs the database little where nothing changed: it is sent the ids and digests alone and answers with the places
+of those that are new or different, and only those are sent whole. Rows that are equal are not touched. What a full pass
+has not met is gone: each page leaves its ids as hashes in `sighting`, and the last page of the pass compares them with
+what is stored (docs/decisions/0004).
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg import Connection
+
+from models.database import affected, row, rows
+from models.documents import canonical, clean_text, stored
+from models.errors import FencedError
+from models.runs import RunKey
+
+DIGEST_BYTES: Final = 16
+LONGEST_ID_BYTES: Final = 512
+_HASHED_PREFIX: Final = "sha256:"
+_FULL_PASS_LIMIT: Final = b"SET LOCAL statement_timeout = '15min'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRow:
+    """One record to be landed. id: unique within connection and data type; payload: what JSON can say."""
+
+    id: str
+    payload: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landed:
+    """What came of a page.
+
+    new: ids never met before; changed: other payload than stored, or back after it was gone; unchanged: equal;
+    duplicates: records whose id came again later in the page, where the last one counts; gone: marked by a full pass.
+    """
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    duplicates: int = 0
+    gone: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordView:
+    """One stored record.
+
+    last_seen_at: for a living record the last complete pass over its data type, or its last change, whichever is later;
+    for one that is gone, the same as it stood when it went.
+    """
+
+    record_id: str
+    first_seen_at: datetime
+    changed_at: datetime
+    changed_seq: int
+    last_seen_at: datetime
+    gone_at: datetime | None
+    payload: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordCount:
+    """How many records of a data type there are, and when a pass last met them all."""
+
+    data_type: str
+    living: int
+    gone: int
+    last_pass_at: datetime | None
+
+
+# The run's row is locked against whoever would end it, to the end of the transaction. Then: what an earlier run met after
+# its last stored cursor will be read again, so it is forgotten; what this page met is noted; and the places (from 1) of
+# the records that are new or different come back, with whether they were there. Digests lie end to end in one value.
+_COMPARE: Final = f"""
+WITH me AS MATERIALIZED (
+  SELECT r.connection_id FROM run r
+   WHERE r.connection_id = %(connection_id)s AND r.run_seq = %(run_seq)s AND r.worker_id = %(worker_id)s
+     FOR KEY SHARE
+), forgotten AS (
+  DELETE FROM sighting g USING me
+   WHERE g.connection_id = me.connection_id AND g.data_type = %(data_type)s AND g.run_seq < %(run_seq)s
+     AND NOT g.covered
+), page AS MATERIALIZED (
+  SELECT p.record_id, p.place FROM me, unnest(%(ids)s::text[]) WITH ORDINALITY AS p (record_id, place)
+), noted AS (
+  INSERT INTO sighting (connection_id, data_type, run_seq, page, covered, hashes)
+  SELECT me.connection_id, %(data_type)s, %(run_seq)s,
+         (SELECT COALESCE(max(g.page), 0) + 1 FROM sighting g
+           WHERE g.connection_id = %(connection_id)s AND g.data_type = %(data_type)s AND g.run_seq = %(run_seq)s),
+         %(covered)s, (SELECT array_agg(hashtextextended(p.record_id, 0)) FROM page p)
+    FROM me WHERE cardinality(%(ids)s::text[]) > 0
+)
+SELECT 0, NULL::boolean FROM me
+UNION ALL
+SELECT p.place, r.digest IS NOT NULL
+  FROM page p LEFT JOIN record r
+    ON r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s AND r.record_id = p.record_id
+ WHERE r.digest IS NULL OR r.gone_at IS NOT NULL
+    OR r.digest <> substr(%(digests)s::bytea, (p.place::integer - 1) * {DIGEST_BYTES} + 1, {DIGEST_BYTES})
+""".encode()  # noqa: S608 - put together from this module's constants
+
+# Made once per session and emptied at each commit: to make it for each page would wear out the catalogue.
+_MAKE_ARRIVAL: Final = b"""
+CREATE TEMPORARY TABLE IF NOT EXISTS arrival (record_id text, digest bytea, payload jsonb) ON COMMIT DELETE ROWS"""
+
+_UPSERT: Final = b"""
+INSERT INTO record AS r (connection_id, data_type, record_id, digest, first_seen_at, changed_at, changed_seq, payload)
+SELECT %(connection_id)s, %(data_type)s, a.record_id, a.digest, now(), now(), %(run_seq)s, a.payload FROM arrival a
+ON CONFLICT (connection_id, data_type, record_id) DO UPDATE
+  SET digest = excluded.digest, payload = excluded.payload, changed_at = now(), changed_seq = excluded.changed_seq,
+      gone_at = NULL, last_seen_at = NULL"""
+
+_MOVE_CURSOR: Final = b"""
+INSERT INTO cursor AS c (connection_id, data_type, state, run_seq, updated_at)
+VALUES (%(connection_id)s, %(data_type)s, %(state)s::jsonb, %(run_seq)s, now())
+ON CONFLICT (connection_id, data_type) DO UPDATE
+  SET state = excluded.state, run_seq = excluded.run_seq, updated_at = now()"""
+
+_COVER: Final = b"""
+UPDATE sighting SET covered = TRUE
+ WHERE connection_id = %(connection_id)s AND data_type = %(data_type)s AND NOT covered"""
+
+# Where nothing was met, everything is gone: an empty list is a full answer too.
+_MARK_GONE: Final = b"""
+WITH met AS MATERIALIZED (
+  SELECT unnest(g.hashes) AS hash FROM sighting g
+   WHERE g.connection_id = %(connection_id)s AND g.data_type = %(data_type)s
+), unmet AS MATERIALIZED (
+  SELECT r.record_id FROM record r
+   WHERE r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s
+     AND NOT EXISTS (SELECT FROM met m WHERE m.hash = hashtextextended(r.record_id, 0))
+)
+UPDATE record r
+   SET gone_at = now(), changed_seq = %(run_seq)s,
+       last_seen_at = greatest(r.changed_at, (SELECT c.last_pass_at FROM cursor c
+                                               WHERE c.connection_id = %(connection_id)s
+                                                 AND c.data_type = %(data_type)s))
+  FROM unmet u
+ WHERE r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s AND r.record_id = u.record_id
+   AND r.gone_at IS NULL"""
+
+_END_PASS: Final = b"""
+WITH dropped AS (
+  DELETE FROM sighting WHERE connection_id = %(connection_id)s AND data_type = %(data_type)s
+)
+INSERT INTO cursor AS c (connection_id, data_type, run_seq, updated_at, last_pass_at, last_pass_seq)
+VALUES (%(connection_id)s, %(data_type)s, %(run_seq)s, now(), now(), %(run_seq)s)
+ON CONFLICT (connection_id, data_type) DO UPDATE SET last_pass_at = now(), last_pass_seq = excluded.last_pass_seq"""
+
+
+def land_page(
+    db: Connection[Any],
+    key: RunKey,
+    data_type: str,
+    records: Sequence[RecordRow],
+    *,
+    cursor: Mapping[str, object] | None,
+    full_pass: bool,
+) -> Landed:
+    """Store one page and the cursor read with it, in the caller's transaction.
+
+    cursor: None leaves the stored one as it is; full_pass: this is the last page of a pass that met every record there
+    is, so records that no page of the pass has met are gone. A pass may go over several runs, as far as each went on
+    from the cursor that the one before had stored. Raises FencedError where the run is no longer current.
+    """
+    with db.transaction():
+        return _land(db, key, data_type, records, cursor, full_pass=full_pass)
+
+
+def _land(
+    db: Connection[Any],
+    key: RunKey,
+    data_type: str,
+    records: Sequence[RecordRow],
+    cursor: Mapping[str, object] | None,
+    *,
+    full_pass: bool,
+) -> Landed:
+    texts = {stored_id(record.id): canonical(record.payload) for record in records}
+    ids, payloads = list(texts), list(texts.values())
+    digests = [hashlib.sha256(payload).digest()[:DIGEST_BYTES] for payload in payloads]
+    params: dict[str, Any] = {
+        "connection_id": key.connection_id,
+        "run_seq": key.run_seq,
+        "worker_id": key.worker_id,
+        "data_type": data_type,
+        "ids": ids,
+        "digests": b"".join(digests),
+        "covered": cursor is not None,
+    }
+    answer = rows(db, _COMPARE, params)
+    if not answer:
+        raise FencedError(key.connection_id, key.run_seq)
+    arrived = [(place - 1, was_there) for place, was_there in answer if place]
+    if arrived:
+        _send(db, [(ids[at], digests[at], payloads[at]) for at, _ in arrived])
+        affected(db, _UPSERT, params)
+    if cursor is not None:
+        affected(db, _MOVE_CURSOR, {**params, "state": stored(dict(cursor))})
+        affected(db, _COVER, params)
+    gone = 0
+    if full_pass:
+        db.execute(_FULL_PASS_LIMIT)
+        gone = affected(db, _MARK_GONE, params)
+        affected(db, _END_PASS, params)
+    changed = sum(was_there for _, was_there in arrived)
+    return Landed(
+        new=len(arrived) - changed,
+        changed=changed,
+        unchanged=len(ids) - len(arrived),
+        duplicates=len(records) - len(ids),
+        gone=gone,
+    )
+
+
+def _send(db: Connection[Any], arrivals: Sequence[tuple[str, bytes, bytes]]) -> None:
+    db.execute(_MAKE_ARRIVAL)
+    db.execute(b"TRUNCATE arrival")
+    # COPY's text format by hand: a call of write_row for each record would cost as much as parsing it did.
+    lines = chain.from_iterable(
+        (_escaped(record_id.encode()), b"\t\\\\x", digest.hex().encode(), b"\t", _escaped(payload), b"\n")
+        for record_id, digest, payload in arrivals
+    )
+    with db.cursor() as cursor, cursor.copy(b"COPY arrival (record_id, digest, payload) FROM STDIN") as copy:
+        copy.write(b"".join(lines))
+
+
+def _escaped(text: bytes) -> bytes:
+    if b"\\" in text:
+        text = text.replace(b"\\", b"\\\\")
+    if b"\n" in text or b"\t" in text or b"\r" in text:
+        text = text.replace(b"\n", b"\\n").replace(b"\t", b"\\t").replace(b"\r", b"\\r")
+    return text
+
+
+def stored_id(record_id: str) -> str:
+    """Return the id under which a record is stored: the vendor's, or its hash where PostgreSQL cannot index that.
+
+    Hashed are ids of more than LONGEST_ID_BYTES, those with NUL or half a character in them, and those that look as if
+    they were hashed, so that two ids never become one.
+    """
+    if len(record_id) * 4 > LONGEST_ID_BYTES or not record_id.isascii() or "\x00" in record_id:
+        raw = record_id.encode("utf-8", "surrogatepass")
+        if len(raw) > LONGEST_ID_BYTES or clean_text(record_id) != record_id:
+            return _HASHED_PREFIX + hashlib.sha256(raw).hexdigest()
+    if record_id.startswith(_HASHED_PREFIX):
+        return _HASHED_PREFIX + hashlib.sha256(record_id.encode()).hexdigest()
+    return record_id
+
+
+_LOAD_CURSOR: Final = b"SELECT state FROM cursor WHERE connection_id = %s AND data_type = %s"
+
+
+def load_cursor(db: Connection[Any], connection_id: UUID, data_type: str) -> dict[str, Any] | None:
+    """Return what the data type's next run starts from, or None where it starts from nothing."""
+    found = row(db, _LOAD_CURSOR, (connection_id, data_type))
+    return None if found is None else found[0]
+
+
+def reset_cursor(db: Connection[Any], connection_id: UUID, data_type: str | None = None) -> int:
+    """Let the next run start from nothing, for one data type or for all. Returns how many cursors were there."""
+    params = {"connection_id": connection_id, "data_type": data_type}
+    which = b"connection_id = %(connection_id)s AND (%(data_type)s::text IS NULL OR data_type = %(data_type)s)"
+    with db.transaction():
+        affected(db, b"DELETE FROM sighting WHERE " + which, params)
+        return affected(db, b"UPDATE cursor SET state = NULL WHERE state IS NOT NULL AND " + which, params)
+
+
+_LIST: Final = b"""
+SELECT r.record_id, r.first_seen_at, r.changed_at, r.changed_seq,
+       COALESCE(r.last_seen_at, greatest(r.changed_at, c.last_pass_at)), r.gone_at, r.payload
+  FROM record r LEFT JOIN cursor c ON c.connection_id = r.connection_id AND c.data_type = r.data_type
+ WHERE r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s AND r.record_id > %(after)s
+   AND (%(with_gone)s OR r.gone_at IS NULL)
+ ORDER BY r.record_id LIMIT %(limit)s"""
+
+
+def list_records(
+    db: Connection[Any],
+    connection_id: UUID,
+    data_type: str,
+    *,
+    after: str | None = None,
+    limit: int = 100,
+    with_gone: bool = False,
+) -> list[RecordView]:
+    """Return records in the order of their stored ids. after: the record_id of the last one of the page before."""
+    params = {
+        "connection_id": connection_id,
+        "data_type": data_type,
+        "after": after or "",
+        "limit": limit,
+        "with_gone": with_gone,
+    }
+    return [
+        RecordView(
+            record_id=found[0],
+            first_seen_at=found[1],
+            changed_at=found[2],
+            changed_seq=found[3],
+            last_seen_at=found[4],
+            gone_at=found[5],
+            payload=found[6],
+        )
+        for found in rows(db, _LIST, params)
+    ]
+
+
+_COUNT: Final = b"""
+SELECT COALESCE(n.data_type, c.data_type), COALESCE(n.living, 0), COALESCE(n.gone, 0), c.last_pass_at
+  FROM (SELECT data_type, count(*) FILTER (WHERE gone_at IS NULL) AS living, count(gone_at) AS gone
+          FROM record WHERE connection_id = %(connection_id)s GROUP BY data_type) n
+  FULL JOIN (SELECT data_type, last_pass_at FROM cursor WHERE connection_id = %(connection_id)s) c USING (data_type)
+ ORDER BY 1"""
+
+
+def count_records(db: Connection[Any], connection_id: UUID) -> list[RecordCount]:
+    """Count a connection's records by data type."""
+    return [
+        RecordCount(data_type=data_type, living=living, gone=gone, last_pass_at=last_pass_at)
+        for data_type, living, gone, last_pass_at in rows(db, _COUNT, {"connection_id": connection_id})
+    ]
