@@ -5,7 +5,8 @@
     operand     root.path (null counts as missing; a number picks from a list; `'odd key'` quotes a segment),
                 root.path? (may be missing), 'text', 12, true, false, now
     functions   date('iso8601') · shift('-P30D') · join(',') · lower · base64 · json
-    choose      {choose: settings.region, map: {eu: …, us: …}, default: …} wherever a value may stand
+    choose      {choose: settings.region, map: {eu: …, us: …}, default: …} wherever a value may stand;
+                settings.region? leaves it out where there is no region and no default
 
 A whole `${…}` keeps the value's type; inside text it is written out. A parameter, member or list item in which an
 optional reference is missing is left out (OMIT). There is no arithmetic, no loop, no call on a value and no regular
@@ -29,10 +30,10 @@ ACCOUNT_ROOTS: Final = frozenset({"credentials", "settings"})
 """base_url, auth, check: what the connection brought."""
 
 REQUEST_ROOTS: Final = ACCOUNT_ROOTS | {"parent", "each", "batch", "window"}
-"""A data type's request: `parent.<as>.<field>`, `each.<as>`, `batch.ids` (joined), `window.start`, `window.end` (times)."""
+"""A data type's request: `parent.<as>.<field>`, `each.<as>`, `batch.ids` (joined), `batch.list`, `window.start` and `.end`."""
 
 JOB_ROOTS: Final = REQUEST_ROOTS | {"job"}
-"""A job's poll and download: `job.id` as well."""
+"""A job's poll and download: `job.id` as well, and `job.part` in the download of a job that lists parts."""
 
 _DEEPEST: Final = 32
 _LONGEST: Final = 20_000
@@ -58,10 +59,14 @@ _MISSING: Final = _Missing.MISSING
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A compiled value: a constant, a text with references, or a structure of such. raw: as written, for people."""
+    """A compiled value: a constant, a text with references, or a structure of such.
+
+    raw: as written, for people; needed: the references without which it cannot be resolved (no `?`, no `??`).
+    """
 
     raw: object
     references: frozenset[str]
+    needed: frozenset[str]
     _node: "_Node"
 
     @property
@@ -98,7 +103,7 @@ def compile_value(raw: object, *, roots: frozenset[str]) -> Value:
     node = compiler.compile(raw, ())
     if compiler.errors:
         raise compiler.errors[0]
-    return Value(raw, frozenset(compiler.references), node)
+    return Value(raw, frozenset(compiler.references), frozenset(compiler.needed), node)
 
 
 def expression_problems(raw: object, *, roots: frozenset[str]) -> tuple[ExpressionError, ...]:
@@ -230,12 +235,15 @@ class _Choose(_Node):
     by: _Operand
     options: Mapping[str, _Node]
     default: _Node | None
+    optional: bool
 
     def resolve(self, scope: Mapping[str, object], *, encode: bool) -> object:
         found = self.by.get(scope)
         node = self.default if found is _MISSING else self.options.get(_text(found, self.by.path), self.default)
         if node is not None:
             return node.resolve(scope, encode=encode)
+        if found is _MISSING and self.optional:
+            return OMIT
         if found is _MISSING:
             raise MissingReferenceError(self.by.path)
         raise UnusableValueError(self.by.path, f"is none of {', '.join(self.options)}, and the map has no default")
@@ -354,6 +362,7 @@ class _Compiler:
         self.roots = roots
         self.errors: list[ExpressionError] = []
         self.references: set[str] = set()
+        self.needed: set[str] = set()
 
     def compile(self, raw: object, where: tuple[str | int, ...]) -> _Node:
         if len(where) > _DEEPEST:
@@ -388,7 +397,7 @@ class _Compiler:
         text = text[2:-1] if text.startswith("${") and text.endswith("}") else text
         reader = _Reader(text, 0, len(text), self, (*where, "choose"))
         try:
-            operand, _ = reader.operand()
+            operand, optional = reader.operand()
             reader.expect_end()
         except ExpressionError as problem:
             self.errors.append(problem)
@@ -397,7 +406,9 @@ class _Compiler:
             self.errors.append(ExpressionError(by, 0, "choose needs a reference such as settings.region", where))
         mapped = {_key(key): self.compile(item, (*where, "map", _key(key))) for key, item in options.items()}
         default = self.compile(raw["default"], (*where, "default")) if "default" in raw else None
-        return _Choose(operand, mapped, default)
+        if operand.keys and default is None and not optional:
+            self.needed.add(operand.path)
+        return _Choose(operand, mapped, default, optional)
 
     def _text(self, text: str, where: tuple[str | int, ...]) -> _Node:
         if len(text) > _LONGEST:
@@ -459,6 +470,8 @@ class _Reader:
                 steps.append(self._call())
             else:
                 raise self._odd()
+        if first.keys and not optional and not any(isinstance(step, _Operand) for step in steps):
+            self.compiler.needed.add(first.path)
         return _Expression(f"${{{self.text[self.start : self.end]}}}", first, tuple(steps), optional)
 
     def operand(self) -> tuple[_Operand, bool]:

@@ -22,6 +22,8 @@ from vendors.findings import Report
 from vendors.hosts import authority_references, is_loopback
 from vendors.lints_reading import lint_incremental, lint_pagination, lint_records
 from vendors.lints_rules import lint_errors, lint_limits_on_time
+from vendors.paths import compile_path
+from vendors.requests_made import host_is_allowed
 from vendors.source import Where
 
 Part = Mapping[str, object]
@@ -30,6 +32,25 @@ _SECRET_WORDS: Final = re.compile(
     r"(^|_)(secret|password|passwd|token|api_?key|private_key|access_key|secret_key)($|_)"
 )
 _BODIES: Final = ("json", "graphql", "form")
+_DEEPEST: Final = 8
+_PATHS: Final[tuple[Where, ...]] = (
+    *(("records", word) for word in ("path", "columns", "rows", "inner")),
+    ("records", "keep", "*"),
+    ("records", "filter", "*", "path"),
+    ("id",),
+    ("id", "*"),
+    ("pagination", "token", "from"),
+    *(("pagination", word) for word in ("more", "last", "total")),
+    ("incremental", "field"),
+    ("parents", "*", "key"),
+    ("parents", "*", "fields", "*"),
+    ("batch", "key"),
+    ("job", "create", "job_id"),
+    ("job", "poll", "status"),
+    ("job", "poll", "urls"),
+    ("errors", "*", "body", "path"),
+)
+_AUTH_PATHS: Final = ("token_path", "expires_in_path", "refresh_token_path", "expires_path")
 _AUTH_VALUES: Final = (
     "value",
     "token",
@@ -69,7 +90,9 @@ def lint(report: Report, *, vendor_of_file: str | None) -> None:
     linter.lint_fields()
     linter.lint_values()
     linter.lint_hosts()
+    linter.lint_other_hosts()
     linter.lint_requests()
+    linter.lint_paths()
     linter.lint_check()
     lint_errors(report, ("errors",))
     linter.lint_data_types()
@@ -250,12 +273,12 @@ class _Linter:
             self.report.add(where, "unknown-part", f"${{{root}.{rest}}} is not known here", remedy)
 
     def _parent_reference(self, where: Where, alias: str, member: str, part: Part) -> None:
-        parents = {str(_mapping(item).get("as")): _mapping(item) for item in _list(part.get("parents"))}
+        parents = self._ancestors(part)
         if alias not in parents:
             problem = f"${{parent.{alias}.{member}}}: no parent is called {alias!r} here"
             remedy = f"Add `parents: [{{data_type: …, key: …, as: {alias}}}]`{_hint(alias, list(parents))}"
             self.report.add(where, "unknown-parent", problem, remedy)
-        elif not _is_kept(member, parents[alias]):
+        elif not any(_is_kept(member, parent) for parent in parents[alias]):
             problem = f"${{parent.{alias}.{member}}}: {member!r} is not kept of the parent"
             self.report.add(where, "parent-field-not-kept", problem, f"Add `fields: [{member}]` to that parent")
 
@@ -278,6 +301,25 @@ class _Linter:
             for text in _texts(place.request.get("path")):
                 if "://" in text.split("?")[0] or re.match(r"\$\{\s*(settings|credentials)\.", text):
                     self._lint_host((*place.where, "path"), text)
+
+    def lint_other_hosts(self) -> None:
+        """Report requests whose credentials the connector would refuse to send."""
+        base = {_host_of(text) for text in _texts(self.data.get("base_url"))}
+        allowed = tuple(str(host) for host in _list(self.data.get("allowed_hosts")))
+        for place in self._places():
+            if place.where[0] == "auth" or place.request.get("auth") in (False, "none"):
+                continue
+            for text in _texts(place.request.get("path")):
+                host = _host_of(text)
+                if host is not None and host not in base and "$" not in host and not host_is_allowed(host, allowed):
+                    problem = f"goes to {host}, another host than base_url, where no credentials may go"
+                    remedy = f"Add `allowed_hosts: [{', '.join([*sorted(filter(None, base)), host])}]`, or write `auth: none`"
+                    self.report.add((*place.where, "path"), "other-host", problem, remedy)
+        if allowed:
+            for host in sorted(filter(None, base)):
+                if "$" not in host and not host_is_allowed(host, allowed):
+                    problem = f"leave out {host}, the host of base_url"
+                    self.report.add(("allowed_hosts",), "other-host", problem, f"Add {host}")
 
     def _lint_host(self, where: Where, text: str) -> None:
         if text.startswith("http://") and not is_loopback(text):
@@ -308,6 +350,25 @@ class _Linter:
         """Whether the host ends in a fixed name of at least two labels, after a dot."""
         suffix = f"{field.get('suffix', '')}{literal_suffix}"
         return re.fullmatch(r"\.[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", suffix) is not None
+
+    # ---- paths into answers
+
+    def lint_paths(self) -> None:
+        """Report paths that nobody can follow, before a vendor's answer does."""
+        found = list(_parts_at(self.data, ("errors", "*", "body", "path"), ()))
+        for name, part in self.data_types.items():
+            found.extend(pair for keys in _PATHS for pair in _parts_at(part, keys, ("data_types", name)))
+        for where, way in self._auth_ways():
+            found.extend(((*where, word), way[word]) for word in _AUTH_PATHS if word in way)
+        for where, path in found:
+            if not isinstance(path, str) or path.lower().startswith("header."):
+                continue
+            try:
+                compile_path(path)
+            except ValueError:
+                problem = f"`{path}` is neither a dotted path nor a jmespath expression"
+                remedy = "Write names with dots between them (`result.items`), `*` for every item of a list"
+                self.report.add(where, "broken-path", problem, remedy)
 
     # ---- requests
 
@@ -474,12 +535,27 @@ class _Linter:
                 if alias in names[:index]:
                     problem = f"`as: {alias}` stands twice"
                     self.report.add((*where, word, index), "alias-twice", problem, "Give each its own name")
-        parents = {str(_mapping(item).get("as")) for item in _list(part.get("parents"))}
+        known: dict[str, set[str]] = {
+            "parent": set(self._ancestors(part)),
+            "each": {str(_mapping(item).get("as")) for item in _list(part.get("each_of"))},
+        }
         for member in _list(part.get("id")) or [part.get("id")]:
-            if isinstance(member, str) and member.startswith("parent.") and member.split(".")[1] not in parents:
-                problem = f"`{member}`: no parent is called {member.split('.')[1]!r} here"
-                remedy = f"Known: {', '.join(sorted(parents)) or 'none'}"
+            root, _, rest = str(member).partition(".")
+            if root in known and rest and rest.split(".")[0] not in known[root]:
+                problem = f"`{member}`: there is no {root} called {rest.split('.')[0]!r} here"
+                remedy = f"Known: {', '.join(sorted(known[root])) or 'none'}"
                 self.report.add((*where, "id"), "unknown-parent", problem, remedy)
+
+    def _ancestors(self, part: Part, depth: int = 0) -> dict[str, list[Part]]:
+        """Return the parents of a data type, theirs, and so on, by the aliases under which records know them."""
+        found: dict[str, list[Part]] = {}
+        for parent in map(_mapping, _list(part.get("parents"))):
+            found.setdefault(str(parent.get("as")), []).append(parent)
+            above = self.data_types.get(str(parent.get("data_type")))
+            if above is not None and depth < _DEEPEST:
+                for alias, held in self._ancestors(above, depth + 1).items():
+                    found.setdefault(alias, []).extend(held)
+        return found
 
     def _lint_cycles(self) -> None:
         over = {name: _parents_of(part) & set(self.data_types) for name, part in self.data_types.items()}
@@ -491,6 +567,17 @@ class _Linter:
             if name in reached:
                 problem = f"is, over {', '.join(sorted(reached - {name}))}, a parent of itself"
                 self.report.add(("data_types", name), "parent-cycle", problem, "Take one of the parents out")
+
+
+def _parts_at(raw: object, keys: Where, where: Where) -> Iterator[tuple[Where, object]]:
+    """Yield what stands at keys below a part, `*` for every item of a list."""
+    if not keys:
+        yield where, raw
+    elif keys[0] == "*":
+        for index, item in enumerate(_list(raw)):
+            yield from _parts_at(item, keys[1:], (*where, index))
+    elif isinstance(raw, Mapping) and keys[0] in raw:
+        yield from _parts_at(raw[keys[0]], keys[1:], (*where, keys[0]))
 
 
 def _parents_of(part: Part) -> set[str]:
@@ -517,6 +604,12 @@ def _texts(raw: object) -> list[str]:
     options = _mapping(raw)
     found = [*_mapping(options.get("map")).values(), options.get("default")]
     return [text for item in found if item is not None for text in _texts(item)]
+
+
+def _host_of(url: str) -> str | None:
+    """Return the host of a URL as written (it may hold references), or None for a path."""
+    found = re.match(r"https?://([^/?#:]+(?:\{[^}]*\}[^/?#:]*)*)", url)
+    return found[1].lower() if found else None
 
 
 def _hint(word: str, known: Mapping[str, object] | Sequence[str]) -> str:

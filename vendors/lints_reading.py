@@ -143,8 +143,7 @@ def _lint_flags(report: Report, where: Where, kind: str, pages: Part) -> None:
 
 
 def _lint_stop(report: Report, where: Where, part: Part, pages: Part, size: Part) -> None:
-    records = _mapping(part.get("records"))
-    flattens = "*" in str(records.get("path", "")) or records.get("shape") == "nested"
+    flattens = "*" in str(_mapping(part.get("records")).get("path", ""))
     is_short = pages.get("stop") == "short_page"
     if is_short and not ("value" in size and "in" in size):
         problem = "takes a short page for the end without having told the vendor a size"
@@ -155,11 +154,12 @@ def _lint_stop(report: Report, where: Where, part: Part, pages: Part, size: Part
         report.add(
             (*where, "stop"), "short-page-of-flattened", problem, "Take `stop` out: an empty page ends by itself"
         )
-    if pages.get("type") == "offset" and flattens and "value" not in size:
+    if pages.get("type") in ("offset", "scim") and flattens:
         problem = "counts records that were flattened out of groups, but the vendor's offset counts groups"
-        report.add(
-            where, "offset-of-flattened", problem, "Add `size: {value: 100, in: query.limit}`, or use another type"
+        remedy = (
+            "Write `records: {path: groups, shape: nested, inner: items}` for `groups.*.items`: groups are counted then"
         )
+        report.add(where, "offset-of-flattened", problem, remedy)
 
 
 def _lint_taken(report: Report, where: Where, places: Mapping[str, object], request: Part) -> None:
@@ -214,9 +214,12 @@ def lint_incremental(report: Report, where: Where, part: Part, request: Part) ->
             "Say how the end reaches the vendor: `end: {in: query.updated_before}` or ${window.end}; or take window out"
         )
         report.add((*place, "window"), "window-without-end", problem, remedy)
-    if "parents" not in part and "default_start" not in changes and "window" in changes and "oldest" not in changes:
-        problem = "asks window by window, but does not say where the first one starts"
-        report.add((*place, "window"), "window-without-start", problem, "Add `default_start: -P90D` or `oldest`")
+    if "default_start" not in changes and "oldest" not in changes:
+        needs = "asks window by window" if "window" in changes else "needs ${window.start}"
+        if "window" in changes or "window.start" in _needed(request):
+            problem = f"{needs}, but does not say where the first run starts"
+            remedy = "Add `default_start: -P90D` (or `oldest`), or write ${window.start?} to leave it out then"
+            report.add(place, "first-run-without-start", problem, remedy)
     _lint_clock(report, place, changes, request)
     _lint_order(report, place, changes, request, by_client=by_client)
 
@@ -314,6 +317,12 @@ def _references(raw: object) -> frozenset[str]:
     if expression_problems(raw, roots=JOB_ROOTS):
         return frozenset()
     return compile_value(raw, roots=JOB_ROOTS).references
+
+
+def _needed(raw: object) -> frozenset[str]:
+    if expression_problems(raw, roots=JOB_ROOTS):
+        return frozenset()
+    return compile_value(raw, roots=JOB_ROOTS).needed
 
 
 def _mapping(value: object) -> Part:
