@@ -154,9 +154,11 @@ def test_the_next_owner_waits_for_a_killed_ones_server_to_end(folder: Path, own_
     owner.wait()
     go_on = threading.Timer(1, os.kill, (int(pid), signal.SIGCONT))
     go_on.start()
-    with small(folder) as server:
-        assert server.alive
-    go_on.join()
+    try:
+        with small(folder) as server:
+            assert server.alive
+    finally:
+        go_on.join()
 
 
 def test_the_folder_is_taken_as_long_as_its_server_lives_even_without_a_guard(
@@ -165,9 +167,11 @@ def test_the_folder_is_taken_as_long_as_its_server_lives_even_without_a_guard(
     owner, (pid, guard) = own_process(OWNER.format(folder=str(folder), more=""))
     os.kill(int(pid), signal.SIGSTOP)
     os.kill(int(guard), signal.SIGKILL)
-    with pytest.raises(DirectoryBusyError, match=f"in use by process {owner.pid}"):
-        small(folder).start()
-    os.kill(int(pid), signal.SIGCONT)
+    try:
+        with pytest.raises(DirectoryBusyError, match=f"in use by process {owner.pid}"):
+            small(folder).start()
+    finally:
+        os.kill(int(pid), signal.SIGCONT)
     assert ended(folder)
 
 
