@@ -1,4 +1,4 @@
-"""A vendor's definition as the connector reads it: frozen, typed, with its expressions compiled. `vendors.loader` makes it."""
+"""A vendor's definition as the connector reads it: frozen, typed, expressions compiled. `vendors.loader` makes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRule:
-    """An answer that matches status AND body gets the action. whole_status: the author said that no body test is needed.
+    """An answer that matches status AND body gets the action. whole_status: the author said: no body test is needed.
 
     wait_header: a header that says how long (seconds, or a date); wait_s: a fixed wait.
     """
@@ -197,7 +197,7 @@ class Pagination:
     """token: where the counter, token or URL goes; token_from: where it comes from (path, or `header.X-Next`).
 
     token_param: cut this query parameter out of a URL found at token_from; size_value, size: page size and its place;
-    more: path of a has-more flag; last: path of a flag that is true on the last page; total: path of a total to stop at;
+    more: path of a has-more flag; last: path of a flag that is true on the last page; total: path of the total;
     stop: `empty` or `short_page`;
     start: first page number or offset; first_sent: whether the first page's number is sent.
     """
@@ -228,7 +228,7 @@ class Bound:
 class Incremental:
     """How only what changed is read. formats: accepted in records, tried in order; durations in seconds.
 
-    filter: `server` (start is sent) or `client` (records older than the start are dropped; with order desc reading stops).
+    filter: `server` (start is sent) or `client` (what is older than the start is dropped; with order desc reading stops).
     """
 
     field: str
@@ -273,7 +273,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobPoll:
-    """Ask how an asynchronous export is doing. urls: path of the download URLs in the poll answer (or None)."""
+    """Ask how an asynchronous export is doing. urls: path of the download URLs in the poll answer (or None).
+
+    parts: path of a list of part names in the poll answer; the download is asked for once for each, as `${job.part}`;
+    failed_parts: path of a list that names parts which were lost: they are a hole, not an end.
+    """
 
     request: RequestSpec
     every_s: float
@@ -283,6 +287,8 @@ class JobPoll:
     running: tuple[str, ...]
     failed: tuple[str, ...] = ()
     urls: str | None = None
+    parts: str | None = None
+    failed_parts: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ ACCOUNT_ROOTS: Final = frozenset({"credentials", "settings"})
 """base_url, auth, check: what the connection brought."""
 
 REQUEST_ROOTS: Final = ACCOUNT_ROOTS | {"parent", "each", "batch", "window"}
-"""A data type's request: `parent.<as>.<field>`, `each.<as>`, `batch.ids` (joined), `batch.list`, `window.start` and `.end`."""
+"""A data type's request: parent.<as>.<field>, each.<as>, batch.ids (joined), batch.list, window.start, window.end."""
 
 JOB_ROOTS: Final = REQUEST_ROOTS | {"job"}
 """A job's poll and download: `job.id` as well, and `job.part` in the download of a job that lists parts."""

@@ -48,6 +48,8 @@ _PATHS: Final[tuple[Where, ...]] = (
     ("job", "create", "job_id"),
     ("job", "poll", "status"),
     ("job", "poll", "urls"),
+    ("job", "poll", "parts"),
+    ("job", "poll", "failed_parts"),
     ("errors", "*", "body", "path"),
 )
 _AUTH_PATHS: Final = ("token_path", "expires_in_path", "refresh_token_path", "expires_path")
@@ -257,17 +259,21 @@ class _Linter:
             self._parent_reference(where, alias, member, part)
             return
         names = [str(_mapping(item).get("as")) for item in _list(part.get("each_of"))]
+        poll = _mapping(_mapping(part.get("job")).get("poll"))
         known, remedy = {
             "each": (rest in names, f"Add `each_of: [{{as: {alias}, values: […]}}]`{_hint(alias, names)}"),
             "batch": (
-                "batch" in part and rest == "ids",
+                "batch" in part and rest in ("ids", "list"),
                 "Add `batch: {data_type: …, key: id, size: 100}`, use ${batch.ids}",
             ),
             "window": (
                 "incremental" in part and rest in ("start", "end"),
                 "Add `incremental` with its field, and use ${window.start} and ${window.end}",
             ),
-            "job": (rest == "id", "Use ${job.id}"),
+            "job": (
+                rest == "id" or (rest == "part" and "parts" in poll),
+                "Use ${job.id}, or ${job.part} with poll.parts",
+            ),
         }.get(root, (True, ""))
         if not known:
             self.report.add(where, "unknown-part", f"${{{root}.{rest}}} is not known here", remedy)
@@ -313,7 +319,8 @@ class _Linter:
                 host = _host_of(text)
                 if host is not None and host not in base and "$" not in host and not host_is_allowed(host, allowed):
                     problem = f"goes to {host}, another host than base_url, where no credentials may go"
-                    remedy = f"Add `allowed_hosts: [{', '.join([*sorted(filter(None, base)), host])}]`, or write `auth: none`"
+                    hosts = ", ".join([*sorted(filter(None, base)), host])
+                    remedy = f"Add `allowed_hosts: [{hosts}]`, or write `auth: none`"
                     self.report.add((*place.where, "path"), "other-host", problem, remedy)
         if allowed:
             for host in sorted(filter(None, base)):
@@ -479,6 +486,10 @@ class _Linter:
                 if seen.setdefault(str(state), word) != word:
                     problem = f"{state} is both {seen[str(state)]} and {word}"
                     self.report.add((*where, "poll", word), "job-words-overlap", problem, "Keep it in one of them")
+        if "parts" in poll and "job.part" not in _references(download.get("path")):
+            problem = "lists parts, but the download does not name the part"
+            remedy = "Write `download: {path: '/exports/${job.id}/parts/${job.part}'}`"
+            self.report.add(where, "job-without-download", problem, remedy)
         if "urls" not in poll and "path" not in download:
             problem = "neither says where the poll lists URLs nor has a download with a path"
             remedy = "Add `urls: files.*.href` to poll, or `download: {path: '/exports/${job.id}/file'}`"
@@ -510,9 +521,9 @@ class _Linter:
         batch = part.get("batch")
         if isinstance(batch, Mapping):
             self._lint_parent((*where, "batch"), name, batch)
-            if "batch.ids" not in used:
+            if not used & {"batch.ids", "batch.list"}:
                 problem = "reads ids in batches, but the request names none"
-                self._part_unused((*where, "batch"), problem, "Use `${batch.ids}` in the request", part)
+                self._part_unused((*where, "batch"), problem, "Use `${batch.ids}` (joined) or `${batch.list}`", part)
 
     def _part_unused(self, where: Where, problem: str, remedy: str, part: Part) -> None:
         if self.report.is_sound(where) and "component" not in part:

@@ -156,9 +156,7 @@ def _lint_stop(report: Report, where: Where, part: Part, pages: Part, size: Part
         )
     if pages.get("type") in ("offset", "scim") and flattens:
         problem = "counts records that were flattened out of groups, but the vendor's offset counts groups"
-        remedy = (
-            "Write `records: {path: groups, shape: nested, inner: items}` for `groups.*.items`: groups are counted then"
-        )
+        remedy = "For `groups.*.items` write `{path: groups, shape: nested, inner: items}`: groups are counted then"
         report.add(where, "offset-of-flattened", problem, remedy)
 
 
@@ -251,9 +249,9 @@ def _lint_clock(report: Report, where: Where, changes: Part, request: Part) -> N
             remedy = "Use the same time for both: what changed on the one clock alone is lost"
             report.add(where, "cursor-on-another-clock", problem, remedy)
             return
-    if field == "created" and not any(_clock(words) == "updated" for words in asked):
+    if field == "created" and changes.get("immutable") is not True and "lookback" not in changes:
         problem = f"keeps its cursor on `{changes.get('field')}`: later changes of a record are never seen"
-        remedy = "Use the time of the last change, unless records never change"
+        remedy = "Use the time of the last change; or say `immutable: true`, or a `lookback` in which changes are seen"
         report.add(where, "cursor-on-creation", problem, remedy, fatal=False)
 
 
@@ -298,7 +296,7 @@ def _around_window_start(raw: object, name: str = "") -> Iterator[tuple[str, str
     elif isinstance(raw, str):
         for match in re.finditer(r"\$\{\s*window\.start", raw):
             words = re.findall(r"[\w.]+", raw[: match.start()])
-            yield name, words[-1] if words else ""
+            yield name, " ".join(words[-3:])
 
 
 def _words(raw: object) -> Iterator[str]:

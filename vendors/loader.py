@@ -207,6 +207,8 @@ class _Builder:
                 running=_texts(poll["running"]),
                 failed=_texts(poll.get("failed")),
                 urls=_text(poll.get("urls")),
+                parts=_text(poll.get("parts")),
+                failed_parts=_text(poll.get("failed_parts")),
             ),
             download=self._request(download, JOB_ROOTS) if "path" in download else None,
             download_auth=download.get("auth", True) not in (False, "none"),
