@@ -88,6 +88,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     auth_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     auth_query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    send_auth_to: tuple[str, ...] = ()
     json: object = None
     form: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
     content: bytes | None = field(default=None, repr=False)
