@@ -6,14 +6,15 @@ is never silently without effect.
 """
 
 import difflib
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from worker.wire.canary import parse_targets
 
 PREFIX: Final = "CONNECTION_HEALTH_"
 _CONFIG: Final = PREFIX + "CONFIG"
@@ -46,15 +47,15 @@ class Settings(BaseSettings):
     """Keys of the vault, one a line, the newest first (`connection-health vault generate-key`)."""
     platform_name: Annotated[str, Field(min_length=1, max_length=60)] = "Connection Health"
     """What pages and sentences call the operator of this software."""
-    vendors_dir: Annotated[tuple[Path, ...], NoDecode] = ()
-    """Folders of the operator's own definitions, separated by `:`."""
+    vendors_dir: Path | None = None
+    """The operator's own definitions, and below it, in `dialects/`, the operator's own dialects."""
     allow_loopback_vendors: bool = False
     """Let definitions name vendors on 127.0.0.1 and ::1: for trying out and for tests only."""
     egress_proxy: str | None = None
     """`http://proxy:3128`: every call to a vendor goes through it."""
     ca_file: Path | None = None
     """Certificates to trust instead of the public ones."""
-    egress_canaries: Annotated[tuple[str, ...], NoDecode] = ()
+    egress_canaries: str = ""
     """`host:port` of places that answer when our own way out works, separated by `,`."""
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 64
     """Runs at a time in one worker process."""
@@ -62,8 +63,8 @@ class Settings(BaseSettings):
     """Database connections of one process."""
     dispatch_interval_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
     dispatch_batch: Annotated[int, Field(ge=1, le=10_000)] = 500
-    queue_seconds: Annotated[float, Field(ge=1, le=600)] = 10.0
-    """Stop dispatching while more than so many seconds of work wait in Redis."""
+    queue_limit: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+    """Dispatch no more while so many hints wait in Redis; what is due stays due in PostgreSQL."""
     rehint_after_s: Annotated[float, Field(ge=5, le=3600)] = 60.0
     """A connection still due so long after its hint is hinted again."""
     degraded_after_s: Annotated[float, Field(ge=1, le=3600)] = 30.0
@@ -81,15 +82,11 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("vendors_dir", mode="before")
+    @field_validator("egress_canaries")
     @classmethod
-    def _split_paths(cls, value: object) -> object:
-        return tuple(Path(part) for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
-
-    @field_validator("egress_canaries", mode="before")
-    @classmethod
-    def _split_words(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    def _are_targets(cls, value: str) -> str:
+        parse_targets(value)
+        return value
 
     @field_validator("database_url")
     @classmethod

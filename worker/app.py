@@ -1,0 +1,158 @@
+"""The Celery application: its settings, its tasks, and what happens when a worker starts and ends."""
+
+import sys
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+from celery import Celery, signals
+
+from models import retention, runs
+from models.errors import ModelsError
+from models.vocabulary import Trigger
+from worker import dispatcher, journal
+from worker.errors import WorkerError
+from worker.hints import QUEUE, SYNC_TASK, Hints
+from worker.process import WorkerProcess
+from worker.run import execute
+from worker.settings import Settings
+from worker.station import Station
+from worker.watchdog import Watchdog
+
+log = structlog.get_logger()
+
+_PREFORK: Final = "prefork"
+_HARD_LIMIT_SLACK_S: Final = 15
+
+
+def make_app(settings: Settings) -> Celery:
+    """Return the application. Connects to nothing."""
+    app = Celery("connection-health", broker=settings.broker_url, set_as_current=True)
+    app.conf.update(
+        # PostgreSQL is the acknowledgement: a message may be lost or doubled, so neither late acks nor results.
+        task_acks_late=False,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        accept_content=["json"],
+        task_serializer="json",
+        task_default_queue=QUEUE,
+        task_create_missing_queues=False,
+        worker_pool="threads",
+        worker_concurrency=settings.concurrency,
+        worker_prefetch_multiplier=1,
+        worker_max_tasks_per_child=500,  # prefork only
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+        },
+        task_publish_retry=False,
+        beat_schedule={
+            "dispatch what is due": {"task": "worker.dispatch_due", "schedule": timedelta(seconds=1)},
+            "put back what dead workers held": {"task": "worker.reap", "schedule": timedelta(seconds=5)},
+            "make partitions, purge what is old": {"task": "worker.purge", "schedule": timedelta(hours=1)},
+        },
+        beat_schedule_filename="",
+        beat_scheduler="worker.beat:StatelessScheduler",
+        timezone="UTC",
+        enable_utc=True,
+    )
+    station = Station.of(settings)
+    _add_tasks(app, station)
+    _follow_worker(app, station)
+    return app
+
+
+def _add_tasks(app: Celery, station: Station) -> None:
+    hints = Hints(app)
+    reaper = dispatcher.Reaper(station.control, lease_s=station.settings.lease_s)
+
+    @app.task(name=SYNC_TASK)
+    def sync_connection(connection_id: str, due_only: bool = False) -> None:  # noqa: FBT001, FBT002 - a message's field
+        """Sync one connection. The message is only a hint: lost, doubled or late, it does no harm.
+
+        due_only: True in the dispatcher's hints; a manual call runs the connection whether due or not.
+        """
+        try:
+            wanted = UUID(connection_id)
+        except (ValueError, AttributeError, TypeError):
+            log.warning(  # whoever sent it: no trace of ours says more
+                "sync.bad_message", connection_id=repr(connection_id)[:100], remedy="send a connection's UUID"
+            )
+            return
+        if not due_only:
+            with station.database.transaction() as db:
+                if not runs.trigger(db, wanted, Trigger.MANUAL):
+                    log.warning("sync.no_such_connection", connection_id=connection_id, remedy="see connections list")
+                    return
+        if station.draining.is_set() or not station.lease.is_held:
+            with station.database.transaction() as db:
+                runs.unhint(db, [wanted])
+            return
+        with station.database.connection() as db:
+            run = runs.claim(db, wanted, worker_id=station.lease.worker_id)
+        if run is not None:
+            execute(station, run)
+
+    @app.task(name="worker.dispatch_due")
+    def dispatch_due() -> None:
+        """Hint what is due. Every worker does so by itself as well: two are no harm."""
+        dispatcher.dispatch_due(station.control, hints, station.settings)
+
+    @app.task(name="worker.reap")
+    def reap() -> None:
+        """Put back what dead workers held."""
+        reaper.reap()
+
+    @app.task(name="worker.purge")
+    def purge() -> None:
+        """Make the partitions of the days to come and drop what is older than it is kept."""
+        with station.control.transaction() as db:
+            retention.ensure_partitions(db)
+        with station.control.transaction() as db:
+            retention.purge(
+                db,
+                run_days=station.settings.run_history_days,
+                history_days=station.settings.health_history_days,
+            )
+
+
+def _follow_worker(app: Celery, station: Station) -> None:
+    """Tie the process's own threads to the worker's life. `weak=False`: nothing else holds these functions."""
+    process = WorkerProcess(app, station)
+    prefork_child: list[Watchdog] = []
+
+    @signals.setup_logging.connect(weak=False)
+    def set_up_logging(**_: object) -> None:
+        journal.set_up(station.settings)
+
+    @signals.worker_init.connect(weak=False)
+    def start(**_: object) -> None:
+        try:
+            process.start()
+        except (ModelsError, WorkerError) as error:
+            sys.stderr.write(f"worker: {error}\n")
+            raise SystemExit(1) from error
+
+    @signals.worker_process_init.connect(weak=False)
+    def start_child(**_: object) -> None:
+        station.close()  # connections must not cross a fork
+        watchdog = Watchdog(station)
+        prefork_child.append(watchdog)
+        watchdog.start()
+
+    @signals.worker_shutting_down.connect(weak=False)
+    def drain(**_: object) -> None:
+        process.drain()
+
+    @signals.worker_shutdown.connect(weak=False)
+    def stop(**_: object) -> None:
+        process.stop()

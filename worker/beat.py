@@ -1,0 +1,34 @@
+"""Celery's beat without a file: its ticks only wake somebody up, so there is nothing that a restart could lose."""
+
+from typing import Any, Final
+
+from celery.beat import ScheduleEntry, Scheduler
+
+from worker.hints import BrokerError, Hints
+
+MOST_WAITING: Final = 100
+"""With so many messages waiting nobody is there to take a tick, or nobody needs one: it would only pile up."""
+
+
+class StatelessScheduler(Scheduler):
+    """Keeps no state. Any number of beats may run; a tick that is doubled finds nothing left to do."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._hints = Hints(self.app)
+
+    def setup_schedule(self) -> None:
+        """Take the schedule from the settings."""
+        self.merge_inplace(self.app.conf.beat_schedule)
+
+    def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002 - the signature is Celery's
+        """Send a tick, or let it go where ticks pile up."""
+        if self._waiting() > MOST_WAITING:
+            return self.reserve(entry) if advance else entry
+        return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
+
+    def _waiting(self) -> int:
+        try:
+            return self._hints.backlog()
+        except BrokerError:
+            return 0  # let the sending itself tell what is wrong

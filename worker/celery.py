@@ -1,0 +1,13 @@
+"""The door of `celery -A worker …`: reads the settings and makes the application."""
+
+import os
+import sys
+
+from worker.app import make_app
+from worker.settings import Settings, SettingsError
+
+try:
+    app = make_app(Settings.read(os.environ))
+except SettingsError as error:
+    sys.stderr.write(f"{error}\n")
+    raise SystemExit(2) from None

@@ -1,0 +1,159 @@
+"""Finds what is due and wakes workers up; puts back what dead workers held. Any number may run: none of them leads.
+
+Every worker process runs one, beside beat. With Redis away for a while, it claims straight from PostgreSQL and runs
+the connections in threads of its own.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import psycopg
+import structlog
+
+from models import runs
+from models.database import Database
+from models.errors import ModelsError
+from models.runs import ClaimedRun
+from worker.hints import BrokerError, Hints
+from worker.settings import Settings
+from worker.station import Station
+
+log = structlog.get_logger()
+
+CLOCK_JUMP_S: Final = 5.0
+REAP_EVERY_S: Final = 5.0
+
+
+def dispatch_due(database: Database, hints: Hints, settings: Settings) -> int:
+    """Hint the connections that are due now; return how many. Raises one of BrokerError and leaves none marked."""
+    room = min(settings.dispatch_batch, settings.queue_limit - hints.backlog())
+    if room <= 0:
+        return 0
+    with database.transaction() as db:
+        due = runs.take_due(db, limit=room, rehint_after_s=settings.rehint_after_s)
+    ids = [row.connection_id for row in due]
+    try:
+        hints.send(ids)
+    except BrokerError:
+        with database.transaction() as db:
+            runs.unhint(db, ids)  # some may have been sent: a doubled hint does no harm
+        raise
+    return len(ids)
+
+
+class Reaper:
+    """Ends the runs of dead workers and those past their deadline. Holds back while the database's clock jumps."""
+
+    def __init__(self, database: Database, *, lease_s: float) -> None:
+        self._database = database
+        self._lease_s = lease_s
+        self._offset_s: float | None = None
+        self._held_until = 0.0
+
+    def reap(self) -> int:
+        """Return how many runs were put back."""
+        with self._database.transaction() as db:
+            offset_s = runs.clock_s(db) - time.monotonic()
+        if self._offset_s is not None and abs(offset_s - self._offset_s) > CLOCK_JUMP_S:
+            # A jump would let every lease look spent at once; live workers renew within one lease.
+            self._held_until = time.monotonic() + self._lease_s
+            log.warning("reaper.clock_jumped", by_s=round(offset_s - self._offset_s, 1))
+        self._offset_s = offset_s
+        if time.monotonic() < self._held_until:
+            return 0
+        reaped = 0
+        while True:
+            with self._database.transaction() as db:
+                batch = runs.reap(db)
+            for run in batch:
+                log.warning("run.reaped", connection_id=str(run.connection_id), run_seq=run.run_seq, reason=run.reason)
+            reaped += len(batch)
+            if not batch:
+                return reaped
+
+
+class Dispatcher:
+    """The loop of one worker process."""
+
+    def __init__(self, station: Station, hints: Hints, *, execute: Callable[[Station, ClaimedRun], None]) -> None:
+        self._station = station
+        self._hints = hints
+        self._execute = execute
+        self._reaper = Reaper(station.control, lease_s=station.settings.lease_s)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
+        self._without_redis_since: float | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._slots = threading.BoundedSemaphore(station.settings.concurrency)
+
+    def start(self) -> None:
+        """Start the loop."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop; runs that were claimed without Redis are the drain's to end."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+        self._hints.close()
+
+    def _loop(self) -> None:
+        last_reap = 0.0
+        while not self._stopping.wait(self._station.settings.dispatch_interval_s):
+            try:
+                self.tick()
+                if time.monotonic() - last_reap >= REAP_EVERY_S:
+                    last_reap = time.monotonic()
+                    self._reaper.reap()
+            except (psycopg.Error, ModelsError) as error:
+                log.warning("dispatcher.database_away", error=str(error).split("\n", maxsplit=1)[0])
+            except Exception:
+                log.exception("dispatcher.broke")  # the loop must go on: it is what makes everything else run
+
+    def tick(self) -> None:
+        """Dispatch once; where Redis has been away for long, run what is due without it."""
+        if self._station.draining.is_set():
+            return
+        try:
+            dispatch_due(self._station.control, self._hints, self._station.settings)
+        except BrokerError as error:
+            now = time.monotonic()
+            if self._without_redis_since is None:
+                self._without_redis_since = now
+                log.warning("dispatcher.redis_away", error=str(error))
+            if now - self._without_redis_since >= self._station.settings.degraded_after_s:
+                self._run_without_redis()
+        else:
+            if self._without_redis_since is not None:
+                log.info("dispatcher.redis_back", away_s=round(time.monotonic() - self._without_redis_since, 1))
+            self._without_redis_since = None
+
+    def _run_without_redis(self) -> None:
+        free = self._free_slots()
+        if not free or not self._station.lease.is_held:
+            return
+        with self._station.control.transaction() as db:
+            claimed = runs.claim_due(db, worker_id=self._station.lease.worker_id, limit=free)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._station.settings.concurrency, thread_name_prefix="without-redis")
+        for run in claimed:
+            self._slots.acquire()
+            self._pool.submit(self._run_in_slot, run)
+        if claimed:
+            log.info("dispatcher.claimed_without_redis", runs=len(claimed))
+
+    def _run_in_slot(self, run: ClaimedRun) -> None:
+        try:
+            self._execute(self._station, run)
+        except Exception:
+            log.exception("run.unrecorded", connection_id=str(run.key.connection_id), run_seq=run.key.run_seq)
+        finally:
+            self._slots.release()
+
+    def _free_slots(self) -> int:
+        return self._station.settings.concurrency - len(self._station.in_flight)
