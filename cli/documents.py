@@ -1,0 +1,120 @@
+"""Connections, healths and runs as the JSON that the HTTP API speaks, and as words for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from models.connections import ConnectionView, Organization
+from models.history import HealthChange, HealthView, RunView
+
+
+def organization_document(organization: Organization) -> dict[str, object]:
+    """Return an organization."""
+    return {"id": organization.organization_id, "name": organization.name, "created_at": organization.created_at}
+
+
+def connection_document(view: ConnectionView) -> dict[str, object]:
+    """Return a connection with its health; `health` is null before the first finished run."""
+    return {
+        "id": view.connection_id,
+        "organization_id": view.organization_id,
+        "organization_name": view.organization_name,
+        "vendor": view.vendor,
+        "identifier": view.identifier,
+        "state": view.state,
+        "is_active": view.is_active,
+        "refresh_interval_secs": view.refresh_interval_secs,
+        "timeout_secs": view.timeout_secs,
+        "created_at": view.created_at,
+        "updated_at": view.updated_at,
+        "next_due_at": view.next_due_at,
+        "running_run_seq": None if view.active_run is None else view.active_run.run_seq,
+        "run_seq": view.run_seq,
+        "health": None if view.health is None else health_document(view.health),
+    }
+
+
+def health_document(health: HealthView) -> dict[str, object]:
+    """Return a health: the wire's five members, then ours. The wire knows no details of a healthy connection."""
+    return {
+        "name": health.name,
+        "status": health.status,
+        "description": health.description,
+        "resolution_owner": health.owner,
+        "details": health.details or None,
+        "reason": health.reason,
+        "rule": health.rule,
+        "sentence": health.sentence,
+        "next_step": health.next_step,
+        "retry_at": health.retry_at,
+        "since": health.since,
+        "run_seq": health.run_seq,
+        "consecutive_failures": health.consecutive_failures,
+        "superseded": health.superseded,
+        "last_success_at": health.last_success_at,
+        "last_failure_at": health.last_failure_at,
+    }
+
+
+def change_document(change: HealthChange) -> dict[str, object]:
+    """Return one change of a connection's health."""
+    return {
+        "run_seq": change.run_seq,
+        "changed_at": change.changed_at,
+        "name": change.name,
+        "status": change.status,
+        "resolution_owner": change.owner,
+        "reason": change.reason,
+        "rule": change.rule,
+        "sentence": change.sentence,
+        "previous_name": change.previous_name,
+        "previous_reason": change.previous_reason,
+    }
+
+
+def run_document(run: RunView, *, whole: bool = False) -> dict[str, object]:
+    """Return a run. whole: with its evidence and exchanges."""
+    document: dict[str, object] = {
+        "connection_id": run.connection_id,
+        "run_seq": run.run_seq,
+        "state": run.state,
+        "trigger": run.trigger,
+        "scheduled_for": run.scheduled_for,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+        "deadline_at": run.deadline_at,
+        "name": run.name,
+        "reason": run.reason,
+        "rule": run.rule,
+        "sentence": run.sentence,
+        "next_step": run.next_step,
+        "retry_at": run.retry_at,
+        "details": run.details or None,
+        "requests": run.requests,
+        "records": {
+            "new": run.records_new,
+            "changed": run.records_changed,
+            "unchanged": run.records_unchanged,
+            "skipped": run.records_skipped,
+        },
+        "skipped_slots": run.skipped_slots,
+        "classifier_version": run.classifier_version,
+    }
+    if whole:
+        document |= {
+            "data_types": run.data_types,
+            "evidence": run.evidence,
+            "exchanges": run.exchanges,
+            "late_result": run.late_result,
+        }
+    return document
+
+
+def proof(evidence: Mapping[str, Any] | None) -> str:
+    """Say in one line what a verdict rests on: `GET http://… -> 401`; an empty text where no exchange decided."""
+    if not evidence:
+        return ""
+    call = f"{evidence.get('method', '')} {evidence.get('url', '')}".strip()
+    if evidence.get("status") is not None:
+        return f"{call} -> {evidence['status']}"
+    links = evidence.get("exception") or [{}]
+    return f"{call} -> {links[0].get('name') or 'no answer'}"

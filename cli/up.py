@@ -1,0 +1,57 @@
+"""`connection-health up`: everything on this machine, for real use, until it is ended."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from cli import output
+from cli.door import home
+from cli.stack import LocalStack, Wishes
+from cli.stop_signals import stoppable
+
+app = typer.Typer(rich_markup_mode=None)
+
+LOOK_EVERY_S: Final = 0.5
+
+HOW_TO_GO_ON: Final = """\
+Ready. In another terminal:
+  {prefix}connection-health vendors list
+  {prefix}connection-health organizations create "My customer"
+  {prefix}connection-health connections add VENDOR --org "My customer"
+Logs: {logs}   Vault key: {keys} (keep a copy; without it the credentials are lost)
+Ctrl-C ends it; what is stored stays."""
+
+
+@app.command()
+def up(
+    *,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Where everything is kept [default: CONNECTION_HEALTH_HOME].")
+    ] = None,
+    vendors_dir: Annotated[
+        Path | None, typer.Option(help="A folder with definitions of your own.", exists=True, file_okay=False)
+    ] = None,
+    concurrency: Annotated[int, typer.Option(help="Runs at a time.", min=1, max=1000)] = 32,
+    allow_loopback_vendors: Annotated[
+        bool, typer.Option("--allow-loopback-vendors", help="Let definitions name vendors on this machine.")
+    ] = False,
+) -> None:
+    """Run PostgreSQL, Redis, a worker and a beat on this machine. What is stored stays; Ctrl-C ends it all."""
+    usual = home(os.environ)
+    where = folder or usual
+    settings = {"concurrency": str(concurrency), "allow_loopback_vendors": str(allow_loopback_vendors).lower()}
+    if vendors_dir is not None:
+        settings["vendors_dir"] = str(vendors_dir.resolve())
+    output.note(f"Starting PostgreSQL, Redis, a worker and a beat in {where} ...")
+    with stoppable(), LocalStack(where, Wishes(settings=settings)) as stack:
+        prefix = "" if where.resolve() == usual.resolve() else f"CONNECTION_HEALTH_HOME={stack.folder} "
+        output.note(HOW_TO_GO_ON.format(prefix=prefix, logs=stack.logs, keys=stack.keys_file))
+        while True:
+            for restart in stack.tend():
+                again = f"starts again in {restart.again_in_s:g} s; see {restart.log}"
+                output.note(f"{restart.name} ended with {restart.code}; {again}")
+            time.sleep(LOOK_EVERY_S)
+    output.note("Ended; nothing is left running.")
