@@ -106,7 +106,7 @@ def replace(
 ) -> ProbeReport | None:
     """Test new credentials, store them and ask for a run, in one transaction. None where no test was wanted.
 
-    Raises CredentialsRefusedError where the vendor did not take them; nothing is stored then. The caller sends the hint.
+    Raises CredentialsRefusedError where the vendor did not take them; nothing is stored then. The caller sends hints.
     """
     report = _accepted(station, vendor, credentials, options) if test else None
     with station.database.transaction() as db:
