@@ -336,12 +336,12 @@ def _by_health(*scope: str) -> bytes:
     walk = _walk(
         "health",
         (*scope, "listed_as", "connection_state"),
-        (*(f"%({column})s" for column in scope), "name", "state"),
+        (*(f"%({column})s" for column in scope), "asked.name", "asked.state"),
     )
     return _list_statement(f"""
     SELECT found.connection_id
-      FROM unnest(%(names)s::text[]) AS name CROSS JOIN unnest(%(states)s::text[]) AS state CROSS JOIN LATERAL ({walk}
-      ) found
+      FROM (SELECT * FROM unnest(%(names)s::text[]) n (name), unnest(%(states)s::text[]) s (state)) asked
+      CROSS JOIN LATERAL ({walk}) found
      ORDER BY found.connection_id LIMIT %(limit)s""")  # noqa: S608 - put together from this module's constants
 
 

@@ -1,10 +1,10 @@
 """The vendors' limits over all workers: how many runs at a time, and how many requests in a time.
 
-Requests are counted by the generic cell rate algorithm, a row per scope and period, so that they survive the loss of
-Redis and a restart. A vendor counts in windows, and a bucket that is full when a window begins would let through nearly
-twice the limit in it. So the bucket holds a twentieth of the limit, and is refilled so slowly that in no window of the
-period, wherever it begins, more than the limit is granted; two per cent of the period are left for what the network
-crowds together.
+Requests are counted in PostgreSQL, a row per scope and period, so that the count survives the loss of Redis and a
+restart. A period is cut into twenty buckets, and what was granted in the last twenty-one never exceeds the limit: so no
+window of the period, wherever it begins, sees more, and a whole limit may still go at once. (A leaky bucket that may be
+full when a window begins lets through nearly twice the limit in it; one that may not is useless for ten a minute.) Two
+per cent are added to the period for what the network crowds together, so 93 of 100 are used under constant pressure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ from psycopg import Connection
 from models.database import affected, rows
 from models.errors import InvalidValueError
 
-_BURST_SHARE: Final = 20
+BUCKETS: Final = 20
 _MARGIN: Final = 1.02
-_PAUSE: Final = 0
+_PAUSE_MS: Final = 0
 """per_ms of the row that holds a pause."""
 
 
@@ -31,38 +31,50 @@ class Reservation:
 
 
 # The rows are locked first, always in the order of their key, and the clock is read after that: now() is as old as the
-# transaction, and whoever waited for the lock would look at a time that has passed. All grant what the least can.
-_RESERVE: Final = b"""
+# transaction, and whoever waited for the lock would look at a time that has passed. A clock that was put back finds the
+# newest bucket ahead of it and counts there. All rows grant as much as the least of them can.
+_RESERVE: Final = f"""
 WITH rate AS (
-  SELECT * FROM unnest(%(per_ms)s::bigint[], %(step_us)s::bigint[], %(burst)s::bigint[]) AS r (per_ms, step_us, burst)
+  SELECT * FROM unnest(%(per_ms)s::bigint[], %(width_us)s::bigint[], %(most)s::bigint[]) AS r (per_ms, width_us, most)
 ), held AS MATERIALIZED (
-  SELECT l.per_ms, l.tat FROM rate_limit l
+  SELECT l.per_ms, l.bucket, l.counts, l.paused_until FROM rate_limit l
    WHERE l.scope_key = %(scope_key)s AND l.per_ms = ANY(%(per_ms)s::bigint[])
    ORDER BY l.per_ms FOR UPDATE
 ), clock AS MATERIALIZED (
   SELECT clock_timestamp() AS at, count(*) AS found FROM held
-), free AS MATERIALIZED (
-  SELECT r.per_ms, r.step_us, greatest(h.tat, c.at) AS tat, c.at,
-         CASE WHEN r.per_ms = 0 THEN CASE WHEN h.tat > c.at THEN 0 ELSE %(want)s END
-              ELSE greatest(0, floor(r.burst - extract(epoch FROM greatest(h.tat, c.at) - c.at) * 1e6 / r.step_us)) END
-           AS tokens,
-         CASE WHEN r.per_ms = 0 THEN h.tat
-              ELSE h.tat - (r.burst - 1) * r.step_us * interval '1 microsecond' END AS next_at
+), aged AS MATERIALIZED (
+  SELECT r.per_ms, r.width_us, r.most, c.at, h.paused_until, h.bucket AS was, h.counts,
+         greatest(h.bucket, floor(extract(epoch FROM c.at) * 1000000 / r.width_us)::bigint) AS bucket
     FROM rate r JOIN held h ON h.per_ms = r.per_ms CROSS JOIN clock c
    WHERE c.found = cardinality(%(per_ms)s::bigint[])
+), free AS MATERIALIZED (
+  SELECT a.*, k.kept,
+         CASE WHEN a.per_ms = {_PAUSE_MS} THEN CASE WHEN a.paused_until > a.at THEN 0 ELSE %(want)s END
+              ELSE greatest(0, a.most - (SELECT sum(n) FROM unnest(k.kept) AS n)) END AS tokens
+    FROM aged a CROSS JOIN LATERAL (
+      SELECT CASE WHEN a.bucket - a.was > {BUCKETS} THEN array_fill(0, ARRAY[{BUCKETS + 1}])
+                  ELSE array_fill(0, ARRAY[(a.bucket - a.was)::integer])
+                       || a.counts[1 : {BUCKETS + 1} - (a.bucket - a.was)::integer] END AS kept) k
 ), grantable AS MATERIALIZED (
-  SELECT least(%(want)s, min(tokens))::bigint AS tokens, max(next_at) AS next_at, max(at) AS at, count(*) AS found
-    FROM free
+  SELECT least(%(want)s, min(tokens))::bigint AS tokens, count(*) AS found,
+         max(CASE WHEN f.per_ms = {_PAUSE_MS} THEN extract(epoch FROM f.paused_until - f.at)
+                  WHEN f.tokens < %(want)s THEN
+                    (f.bucket + {BUCKETS + 2} - (SELECT max(i) FROM generate_subscripts(f.kept, 1) AS i
+                                                  WHERE f.kept[i] > 0)) * f.width_us / 1000000.0
+                    - extract(epoch FROM f.at)
+             END)::double precision AS wait_s
+    FROM free f
 ), taken AS (
-  UPDATE rate_limit l SET tat = f.tat + g.tokens * f.step_us * interval '1 microsecond'
+  UPDATE rate_limit l
+     SET bucket = f.bucket, counts = ARRAY[(f.kept[1] + g.tokens)::integer] || f.kept[2 : {BUCKETS + 1}]
     FROM free f CROSS JOIN grantable g
-   WHERE l.scope_key = %(scope_key)s AND l.per_ms = f.per_ms AND f.per_ms > 0 AND g.tokens > 0
+   WHERE l.scope_key = %(scope_key)s AND l.per_ms = f.per_ms AND f.per_ms > {_PAUSE_MS} AND g.tokens > 0
 )
-SELECT g.found, g.tokens, extract(epoch FROM g.next_at - g.at)::double precision FROM grantable g"""
+SELECT g.found, g.tokens, g.wait_s FROM grantable g""".encode()  # noqa: S608 - put together from this module's constants
 
 _MAKE_ROWS: Final = b"""
-INSERT INTO rate_limit (scope_key, per_ms, tat)
-SELECT %(scope_key)s, per_ms, 'epoch' FROM unnest(%(per_ms)s::bigint[]) AS per_ms ORDER BY per_ms
+INSERT INTO rate_limit (scope_key, per_ms)
+SELECT %(scope_key)s, per_ms FROM unnest(%(per_ms)s::bigint[]) AS per_ms ORDER BY per_ms
 ON CONFLICT DO NOTHING"""
 
 
@@ -73,19 +85,19 @@ def reserve(db: Connection[Any], scope_key: str, rates: Sequence[tuple[int, floa
     chunk for a second at most, in a transaction of its own: its rows are locked until that ends. What is not used of a
     chunk is lost. Raises InvalidValueError for a rate that is not positive.
     """
-    steps: dict[int, tuple[int, int]] = {_PAUSE: (1, 1)}
+    asked: dict[int, int] = {_PAUSE_MS: 1}
     for limit, per_s in rates:
-        per_ms, step_us, burst = _step(limit, per_s)
-        steps[per_ms] = max(steps.get(per_ms, (0, 0)), (step_us, burst))  # of two rates for one period, the stricter
+        per_ms = _period_ms(limit, per_s)
+        asked[per_ms] = min(asked.get(per_ms, limit), limit)
     params = {
         "scope_key": scope_key,
-        "per_ms": list(steps),
-        "step_us": [step_us for step_us, _ in steps.values()],
-        "burst": [burst for _, burst in steps.values()],
+        "per_ms": list(asked),
+        "width_us": [max(1, round(per_ms * 1000 * _MARGIN / BUCKETS)) for per_ms in asked],
+        "most": list(asked.values()),
         "want": max(0, want),
     }
     found, granted, wait_s = rows(db, _RESERVE, params)[0]
-    if found < len(steps):
+    if found < len(asked):
         affected(db, _MAKE_ROWS, params)
         _, granted, wait_s = rows(db, _RESERVE, params)[0]
     if granted >= want:
@@ -93,19 +105,16 @@ def reserve(db: Connection[Any], scope_key: str, rates: Sequence[tuple[int, floa
     return Reservation(granted=granted, wait_s=max(0.001, wait_s or 0.0))
 
 
-def _step(limit: int, per_s: float) -> tuple[int, int, int]:
-    """Return the period in milliseconds, the time that one request takes up, in microseconds, and the burst."""
+def _period_ms(limit: int, per_s: float) -> int:
     if limit < 1 or not 0.001 <= per_s <= 31_536_000:  # NaN as well
         raise InvalidValueError("rate", f"a rate is at least 1 request in 0.001 s to a year, not {limit} in {per_s} s")
-    burst = max(1, limit // _BURST_SHARE)
-    # In a half-open window of the period at most burst + (period / step) - 1 are granted, which is the limit.
-    return round(per_s * 1000), round(per_s * _MARGIN * 1e6 / (limit - burst + 1)), burst
+    return max(1, round(per_s * 1000))
 
 
 _SET_PAUSE: Final = b"""
-INSERT INTO rate_limit AS l (scope_key, per_ms, tat)
+INSERT INTO rate_limit AS l (scope_key, per_ms, paused_until)
 VALUES (%(scope_key)s, 0, clock_timestamp() + make_interval(secs => %(for_s)s))
-ON CONFLICT (scope_key, per_ms) DO UPDATE SET tat = greatest(l.tat, excluded.tat)"""
+ON CONFLICT (scope_key, per_ms) DO UPDATE SET paused_until = greatest(l.paused_until, excluded.paused_until)"""
 
 
 def pause(db: Connection[Any], scope_key: str, for_s: float) -> None:

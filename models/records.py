@@ -77,9 +77,10 @@ class RecordCount:
     last_pass_at: datetime | None
 
 
-# The run's row is locked against whoever would end it, to the end of the transaction. Then: what an earlier run met after
-# its last stored cursor will be read again, so it is forgotten; what this page met is noted; and the places (from 1) of
-# the records that are new or different come back, with whether they were there. Digests lie end to end in one value.
+# The run's row is locked against whoever would end it, to the end of the transaction. Then: what an earlier run met
+# after its last stored cursor will be read again, so it is forgotten; what this page met is noted; and the places (from
+# 1) of the records that are new or different come back, with whether they were there. Place 0 says that the run is
+# current, and whether this session has its `arrival`. Digests lie end to end in one value.
 _COMPARE: Final = f"""
 WITH me AS MATERIALIZED (
   SELECT r.connection_id FROM run r
@@ -99,7 +100,7 @@ WITH me AS MATERIALIZED (
          %(covered)s, (SELECT array_agg(hashtextextended(p.record_id, 0)) FROM page p)
     FROM me WHERE cardinality(%(ids)s::text[]) > 0
 )
-SELECT 0, NULL::boolean FROM me
+SELECT 0, to_regclass('pg_temp.arrival') IS NOT NULL FROM me
 UNION ALL
 SELECT p.place, r.digest IS NOT NULL
   FROM page p LEFT JOIN record r
@@ -110,7 +111,7 @@ SELECT p.place, r.digest IS NOT NULL
 
 # Made once per session and emptied at each commit: to make it for each page would wear out the catalogue.
 _MAKE_ARRIVAL: Final = b"""
-CREATE TEMPORARY TABLE IF NOT EXISTS arrival (record_id text, digest bytea, payload jsonb) ON COMMIT DELETE ROWS"""
+CREATE TEMPORARY TABLE arrival (record_id text, digest bytea, payload jsonb) ON COMMIT DELETE ROWS"""
 
 _UPSERT: Final = b"""
 INSERT INTO record AS r (connection_id, data_type, record_id, digest, first_seen_at, changed_at, changed_seq, payload)
@@ -129,15 +130,17 @@ _COVER: Final = b"""
 UPDATE sighting SET covered = TRUE
  WHERE connection_id = %(connection_id)s AND data_type = %(data_type)s AND NOT covered"""
 
-# Where nothing was met, everything is gone: an empty list is a full answer too.
+# Where nothing was met, everything is gone: an empty list is a full answer too. Grouping instead of an anti-join: the
+# planner does not know how many hashes there are, and for "a few" it would compare each with each.
 _MARK_GONE: Final = b"""
-WITH met AS MATERIALIZED (
-  SELECT unnest(g.hashes) AS hash FROM sighting g
-   WHERE g.connection_id = %(connection_id)s AND g.data_type = %(data_type)s
-), unmet AS MATERIALIZED (
-  SELECT r.record_id FROM record r
-   WHERE r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s
-     AND NOT EXISTS (SELECT FROM met m WHERE m.hash = hashtextextended(r.record_id, 0))
+WITH unmet AS MATERIALIZED (
+  SELECT min(b.record_id) AS record_id FROM (
+    SELECT hashtextextended(r.record_id, 0) AS hash, r.record_id, FALSE AS met FROM record r
+     WHERE r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s
+    UNION ALL
+    SELECT unnest(g.hashes), NULL, TRUE FROM sighting g
+     WHERE g.connection_id = %(connection_id)s AND g.data_type = %(data_type)s) b
+   GROUP BY b.hash HAVING NOT bool_or(b.met)
 )
 UPDATE record r
    SET gone_at = now(), changed_seq = %(run_seq)s,
@@ -200,8 +203,10 @@ def _land(
     answer = rows(db, _COMPARE, params)
     if not answer:
         raise FencedError(key.connection_id, key.run_seq)
-    arrived = [(place - 1, was_there) for place, was_there in answer if place]
+    (_, has_arrival), *places = answer
+    arrived = [(place - 1, was_there) for place, was_there in places]
     if arrived:
+        db.execute(b"DELETE FROM arrival" if has_arrival else _MAKE_ARRIVAL)
         _send(db, [(ids[at], digests[at], payloads[at]) for at, _ in arrived])
         affected(db, _UPSERT, params)
     if cursor is not None:
@@ -223,8 +228,6 @@ def _land(
 
 
 def _send(db: Connection[Any], arrivals: Sequence[tuple[str, bytes, bytes]]) -> None:
-    db.execute(_MAKE_ARRIVAL)
-    db.execute(b"TRUNCATE arrival")
     # COPY's text format by hand: a call of write_row for each record would cost as much as parsing it did.
     lines = chain.from_iterable(
         (_escaped(record_id.encode()), b"\t\\\\x", digest.hex().encode(), b"\t", _escaped(payload), b"\n")

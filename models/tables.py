@@ -380,12 +380,15 @@ sighting = _table(
     settings=_HOT,
 )
 
-# tat: theoretical arrival time of the generic cell rate algorithm. per_ms 0: the row of a pause, tat is its end.
+# Requests, counted in buckets of a twentieth of the period, newest first; bucket: number of the newest one since 1970.
+# per_ms 0: the row of a pause.
 rate_limit = _table(
     "rate_limit",
     sa.Column("scope_key", TEXT, primary_key=True),
     sa.Column("per_ms", sa.BigInteger, primary_key=True),
-    sa.Column("tat", _time(), nullable=False),
+    sa.Column("bucket", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("counts", ARRAY(sa.Integer), nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("paused_until", _time()),
     sa.CheckConstraint("per_ms >= 0", name="per_ms_not_negative"),
     settings={"fillfactor": "10", **_HOT},
 )

@@ -299,7 +299,9 @@ def upgrade() -> None:
     op.execute(f"""CREATE TABLE rate_limit (
   scope_key text NOT NULL,
   per_ms bigint NOT NULL,
-  tat timestamptz NOT NULL,
+  bucket bigint DEFAULT 0 NOT NULL,
+  counts integer[] DEFAULT '{{}}' NOT NULL,
+  paused_until timestamptz,
   CONSTRAINT pk_rate_limit PRIMARY KEY (scope_key, per_ms),
   CONSTRAINT ck_rate_limit_per_ms_not_negative CHECK (per_ms >= 0)
 ) WITH (fillfactor = 10, {_HOT})""")
