@@ -28,6 +28,7 @@ class CapturedExchange:
     """One exchange, without secrets. started_ms: since the run's capture began; waited_ms: for this attempt, before it.
 
     attempt: from 1, of the same request; decision: what was made of it (`accept`, `retry` …), empty until decided;
+    is_clipped: the body went on beyond what is kept here;
     bytes_received: of the body, on the wire; headers: the answer's, names in lower case.
     """
 
@@ -40,6 +41,7 @@ class CapturedExchange:
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    is_clipped: bool = False
     bytes_received: int = 0
     started_ms: int = 0
     elapsed_ms: int = 0
@@ -62,6 +64,7 @@ class CapturedExchange:
             status=self.status,
             headers=self.headers,
             body=self.body,
+            clipped=self.is_clipped,
             exception=self.exception,
         )
 
@@ -117,10 +120,12 @@ class Capture:
         """
         redactor = self._redactor
         sample = body
+        is_clipped = not is_whole
         is_success = status is not None and status < 400 and error is None
         if sample:
             most = SAMPLE_BYTES if is_whole or not is_success else CUT_SAMPLE_BYTES
             if len(sample) > most:
+                is_clipped = True
                 if is_success:
                     most = CUT_SAMPLE_BYTES
                 sample = redactor.data(sample[: most + redactor.longest_bytes])[:most]
@@ -136,6 +141,7 @@ class Capture:
             status=status,
             headers=redactor.headers(headers) if headers else {},
             body=sample,
+            is_clipped=is_clipped,
             bytes_received=bytes_received,
             started_ms=started_ms,
             elapsed_ms=self.now_ms() - started_ms,
@@ -208,7 +214,7 @@ class Capture:
         brief = exchange
         if exchange.is_failing:
             if len(exchange.body) > EVIDENCE_BYTES:
-                brief = replace(exchange, body=exchange.body[:EVIDENCE_BYTES])
+                brief = replace(exchange, body=exchange.body[:EVIDENCE_BYTES], is_clipped=True)
             if len(self._failing) < self._keep_failing:
                 self._failing.append(brief)
         elif exchange.body:
