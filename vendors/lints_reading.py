@@ -258,12 +258,6 @@ def _lint_clock(report: Report, where: Where, changes: Part, request: Part) -> N
 def _lint_order(report: Report, where: Where, changes: Part, request: Part, *, by_client: bool) -> None:
     order = changes.get("order")
     if order is None:
-        if by_client:
-            problem = "reads everything every time and drops what is old"
-            remedy = (
-                "Where the vendor can sort, ask for the newest first and write `order: desc`: reading then stops early"
-            )
-            report.add(where, "client-filter-reads-all", problem, remedy, fatal=False)
         return
     if changes.get("order_is_default") is True or any(_ASKS_FOR_ORDER.search(text) for text in _words(request)):
         return
