@@ -228,7 +228,7 @@ class Bound:
 class Incremental:
     """How only what changed is read. formats: accepted in records, tried in order; durations in seconds.
 
-    filter: `server` (start is sent) or `client` (what is older than the start is dropped; with order desc reading stops).
+    filter: `server` (start is sent) or `client` (what is older than the start is dropped; order desc: reading ends).
     """
 
     field: str
