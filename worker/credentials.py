@@ -1,5 +1,6 @@
 """Try credentials against the living vendor, and store them only when it takes them."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,12 +13,14 @@ from classifier.outcome import DataTypeOutcome, ExceptionLink, Outcome
 from classifier.verdict import Verdict
 from classifier.vocabulary import HealthName
 from models import connections, vault
+from models.errors import NotFoundError
 from vendors.connector import open_connector
 from vendors.credentials_schema import prepare
+from vendors.wire import TokenKeeper
 from worker.errors import CredentialsRefusedError
 from worker.observe import CHECK
 from worker.station import Station
-from worker.tokens import MemoryTokens
+from worker.tokens import MemoryTokens, VaultTokens
 from worker.wire.budget import Budget
 from worker.wire.capture import Capture, exception_links
 from worker.wire.errors import DeadlineReached
@@ -45,15 +48,48 @@ def probe(
     Raises UnknownVendorError, and the errors of `prepare` for credentials that the definition does not take; what the
     vendor or the network does is in the report.
     """
+    tokens = MemoryTokens()
+    report = _checked(station, vendor, credentials, options, tokens=tokens, connection_id=uuid4())
+    return dataclasses.replace(report, token=tokens.document)
+
+
+def probe_stored(station: Station, connection_id: UUID) -> ProbeReport:
+    """Make the vendor's check call with what is stored. A token that must be renewed for it is renewed, and kept.
+
+    Raises NotFoundError, the vault's errors, and those of `probe`.
+    """
+    with station.database.connection() as db:
+        view = connections.get_connection(db, connection_id)
+        if view is None:
+            raise NotFoundError("connection", str(connection_id))
+        credentials = vault.load(db, station.keyring, connection_id, "credentials") or {}
+    tokens = VaultTokens(
+        connection_id=connection_id,
+        cred_version=view.cred_version,
+        database=station.database,
+        token_locks=station.token_locks,
+        keyring=station.keyring,
+    )
+    return _checked(station, view.vendor, credentials, view.options, tokens=tokens, connection_id=connection_id)
+
+
+def _checked(
+    station: Station,
+    vendor: str,
+    credentials: Mapping[str, object],
+    options: Mapping[str, object],
+    *,
+    tokens: TokenKeeper,
+    connection_id: UUID,
+) -> ProbeReport:
     definition = station.catalogue.get(vendor)
     prepared = prepare(definition, credentials, options)
     redactor = Redactor(prepared.secrets)
     capture = Capture(redactor)
-    tokens = MemoryTokens()
     session = station.session(
         definition,
         prepared,
-        uuid4(),
+        connection_id,
         budget=Budget(TEST_BUDGET_S),
         capture=capture,
         redactor=redactor,
@@ -91,7 +127,6 @@ def probe(
         message="The vendor took the credentials." if is_valid else verdict.sentence,
         verdict=verdict,
         exchanges=tuple(capture.summary()),
-        token=tokens.document,
     )
 
 
