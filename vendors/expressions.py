@@ -604,9 +604,15 @@ class _Reader:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `, did you mean 'x'?` for the nearest of the known words, or an empty text."""
+    """Return ` (did you mean 'x'?)` for the nearest of the known words, or an empty text."""
+    near = nearest(word, known)
+    return f" (did you mean {near!r}?)" if near is not None else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that a misspelt one was probably meant to be, or None."""
     near = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else ""
+    return near[0] if near else None
 
 
 def _argument_problem(name: str, argument: str | None) -> str | None:

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from vendors.errors import Finding
-from vendors.expressions import did_you_mean
+from vendors.expressions import nearest
 from vendors.source import Source, Where, dotted
 
 SCHEMA_FILE: Final = Path(__file__).parent / "schema" / "definition.schema.json"
@@ -82,7 +82,7 @@ class Report:
                 line=self.source.line_of(where),
                 path=dotted(where),
                 problem=problem,
-                remedy=f"{remedy}?" if remedy.startswith("Did you mean") else f"{remedy}.",
+                remedy=remedy if remedy.endswith("?") else f"{remedy}.",
                 code=code,
                 fatal=fatal,
             ),
@@ -118,18 +118,21 @@ def _unknown_words(report: Report, where: Where, error: ValidationError, schema:
     known = sorted(_words_of(schema))
     for word in instance:
         if word not in known:
-            near = did_you_mean(word, known).removeprefix(", ").replace("'", "`").removesuffix("?")
-            ours = _FOREIGN.get(word)
-            remedy = f"Write `{ours}`" if ours in known else near.capitalize() or f"Known here: {', '.join(known)}"
+            remedy = f"Known here: {', '.join(known)}"
+            if _FOREIGN.get(word) in known:
+                remedy = f"Write `{_FOREIGN[word]}`"
+            elif near := nearest(word, known):
+                remedy = f"Did you mean `{near}`?"
             report.add((*where, word), "schema", f"`{word}` is not a word of this part", remedy)
 
 
 def _missing_words(report: Report, where: Where, error: ValidationError, schema: Mapping[str, Any]) -> None:
     instance = error.instance if isinstance(error.instance, Mapping) else {}
     for word in map(str, _listed(error.validator_value)):
-        if word not in instance:
+        is_misspelt = any(_FOREIGN.get(key) == word or nearest(key, [word]) for key in instance)
+        if word not in instance and not is_misspelt:
             about = _resolved(_words_of(schema).get(word, {}))
-            hint = about.get("x-write") or about.get("description") or f"as in `{word}: …`"
+            hint = about.get("x-write") or about.get("description") or f"As in `{word}: …`"
             report.add(where, "schema", f"`{word}` is missing", f"Add `{word}`. {str(hint).rstrip('.')}")
 
 
@@ -143,8 +146,9 @@ def _not_among(report: Report, where: Where, error: ValidationError) -> None:
         )
         report.add(where, "error-as-success", problem, remedy)
         return
-    near = did_you_mean(str(error.instance), allowed)
-    report.add(where, "schema", f"{word} is not allowed here{near.rstrip('?')}", f"Write one of: {', '.join(allowed)}")
+    near = nearest(str(error.instance), allowed)
+    remedy = f"Did you mean `{near}`? Allowed: " if near else "Write one of: "
+    report.add(where, "schema", f"{word} is not allowed here", f"{remedy}{', '.join(allowed)}")
 
 
 def _wrong_kind(report: Report, where: Where, error: ValidationError, schema: Mapping[str, Any]) -> None:

@@ -5,8 +5,9 @@ what can be seen only when a vendor answers (a token seen twice, a missing has-m
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from vendors.errors import ExpressionError
@@ -15,8 +16,8 @@ from vendors.expressions import (
     JOB_ROOTS,
     REQUEST_ROOTS,
     compile_value,
-    did_you_mean,
     expression_problems,
+    nearest,
 )
 from vendors.findings import Report
 from vendors.hosts import authority_references, is_loopback
@@ -33,6 +34,7 @@ _SECRET_WORDS: Final = re.compile(
 )
 _BODIES: Final = ("json", "graphql", "form")
 _DEEPEST: Final = 8
+_DIALECTS: Final = Path(__file__).parent / "dialects"
 _PATHS: Final[tuple[Where, ...]] = (
     *(("records", word) for word in ("path", "columns", "rows", "inner")),
     ("records", "keep", "*"),
@@ -96,6 +98,7 @@ def lint(report: Report, *, vendor_of_file: str | None) -> None:
     linter.lint_requests()
     linter.lint_paths()
     linter.lint_check()
+    linter.lint_dialect()
     lint_errors(report, ("errors",))
     linter.lint_data_types()
     linter.lint_unused_fields()
@@ -282,7 +285,7 @@ class _Linter:
         parents = self._ancestors(part)
         if alias not in parents:
             problem = f"${{parent.{alias}.{member}}}: no parent is called {alias!r} here"
-            remedy = f"Add `parents: [{{data_type: …, key: …, as: {alias}}}]`{_hint(alias, list(parents))}"
+            remedy = f"Add `parents: [{{data_type: …, key: …, as: {alias}}}]`{_hint(alias, parents)}"
             self.report.add(where, "unknown-parent", problem, remedy)
         elif not any(_is_kept(member, parent) for parent in parents[alias]):
             problem = f"${{parent.{alias}.{member}}}: {member!r} is not kept of the parent"
@@ -434,6 +437,13 @@ class _Linter:
             problem = "sends no credentials, so it says nothing about them"
             self.report.add(("check",), "check-without-auth", problem, "Take a request that needs them")
 
+    def lint_dialect(self) -> None:
+        known = sorted(path.stem for path in _DIALECTS.glob("*.yaml"))
+        dialect = self.data.get("dialect")
+        if isinstance(dialect, str) and known and dialect not in known:
+            remedy = f"Known: {', '.join(known)}{_hint(dialect, known)}"
+            self.report.add(("dialect",), "unknown-dialect", f"there is no dialect `{dialect}`", remedy, fatal=False)
+
     # ---- data types
 
     def lint_data_types(self) -> None:
@@ -463,7 +473,7 @@ class _Linter:
         job = _mapping(part.get("job"))
         if "component" in part or "component" in self.data:
             return
-        if ("request" in part) == ("job" in part):
+        if ("request" in part) == ("job" in part) and self.report.is_sound(where):
             problem = "has both a request and a job" if "job" in part else "has neither a request nor a job"
             self.report.add(where, "no-request", problem, "Write one of them: `request: {path: /users}`")
         if job and self.report.is_sound((*where, "job")):
@@ -623,8 +633,9 @@ def _host_of(url: str) -> str | None:
     return found[1].lower() if found else None
 
 
-def _hint(word: str, known: Mapping[str, object] | Sequence[str]) -> str:
-    return did_you_mean(word, [str(item) for item in known]).replace("did you", "or did you").removesuffix("?")
+def _hint(word: str, known: Iterable[str]) -> str:
+    near = nearest(word, known)
+    return f". Did you mean `{near}`?" if near is not None else ""
 
 
 def _mapping(value: object) -> Part:

@@ -65,7 +65,8 @@ def _lint_places(report: Report, where: Where, kind: str, token: Part, size: Par
     counts = {"page": "page number", "offset": "offset", "cursor": "token", "last_record": "last record's member"}
     if kind in counts and "in" not in token:
         problem = f"the {counts[kind]} has no place in the request: the first page would come again and again"
-        report.add(where, "counter-without-place", problem, "Say where it goes: `token: {in: query.page}`")
+        written = "in: query.page" if kind in _COUNTERS else "from: …, in: query.page_token"
+        report.add(where, "counter-without-place", problem, f"Say where it goes: `token: {{{written}}}`")
     if "value" in size and "in" not in size:
         problem = f"the vendor is never told the page size {size['value']}"
         remedy = "Say where it goes: `size: {value: 100, in: query.limit}`, or take size out"
@@ -97,7 +98,7 @@ def _lint_token(report: Report, where: Where, kind: str, token: Part) -> None:
         elif kind == "cursor" and target != "url" and "param" not in token and _URL_LIKE.search(source):
             problem = f"`{source}` sounds like a whole URL, but would be sent as {target}"
             remedy = "Write `type: next_url`, or `param: NAME` to cut the token out of the URL"
-            report.add((*place, "from"), "token-may-be-a-url", problem, remedy)
+            report.add((*place, "from"), "token-may-be-a-url", problem, remedy, fatal=False)
     if kind in ("next_url", "link_header") and target not in (None, "url"):
         problem = f"sends a whole URL in {target}"
         report.add(
@@ -230,9 +231,7 @@ def _lint_formats(report: Report, where: Where, changes: Part) -> None:
     places.extend(((*where, word, "format"), fmt) for word, fmt in bounds.items() if fmt is not None)
     for place, fmt in places:
         if problem := format_problem(str(fmt)):
-            remedy = (
-                "Write iso8601, iso8601_ms, date, epoch_s, epoch_ms, rfc1123, or a pattern such as '%Y-%m-%d %H:%M:%S'"
-            )
+            remedy = "Write one of those names, or a pattern in quotation marks"
             report.add(place, "unknown-format", f"`{fmt}` {problem}", remedy)
 
 
@@ -240,16 +239,15 @@ def _lint_clock(report: Report, where: Where, changes: Part, request: Part) -> N
     field = _clock(str(changes.get("field")).rpartition(".")[2])
     asked = [str(_mapping(changes.get("start")).get("in", "")).partition(".")[2]]
     asked.extend(f"{name} {text}" for name, text in _around_window_start(request))
-    for words in asked:
-        clock = _clock(words)
-        if field and clock and field != clock:
-            problem = (
-                f"keeps its cursor on `{changes.get('field')}`, but asks by a time of another kind ({words.strip()})"
-            )
-            remedy = "Use the same time for both: what changed on the one clock alone is lost"
-            report.add(where, "cursor-on-another-clock", problem, remedy)
-            return
-    if field == "created" and changes.get("immutable") is not True and "lookback" not in changes:
+    clocks = {_clock(words): words.strip() for words in asked}
+    if field == "updated" and "created" in clocks:
+        problem = (
+            f"keeps its cursor on `{changes.get('field')}`, but asks by a time of another kind ({clocks['created']})"
+        )
+        remedy = "Use the same time for both: an old record that changed is on the one clock alone, and lost"
+        report.add(where, "cursor-on-another-clock", problem, remedy)
+    sees_changes = "updated" in clocks or "lookback" in changes or changes.get("immutable") is True
+    if field == "created" and not sees_changes:
         problem = f"keeps its cursor on `{changes.get('field')}`: later changes of a record are never seen"
         remedy = "Use the time of the last change; or say `immutable: true`, or a `lookback` in which changes are seen"
         report.add(where, "cursor-on-creation", problem, remedy, fatal=False)
