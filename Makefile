@@ -42,7 +42,8 @@ check: $(VENV)/.dev ## what must hold besides the tests: format, lint, types, la
 	  || { echo 'requirements/ names a registry: that is the business of the machine that installs'; exit 1; }
 	$(BIN)/check-jsonschema --check-metaschema vendors/schema/*.schema.json
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
-	$(BIN)/compose-lint docker-compose.yml
+	$(BIN)/compose-lint check --quiet --fail-on low --config deploy/compose-lint.yml --strict-config \
+	  --skip-suppressed --no-env --no-merge-overrides docker-compose.yml
 	$(BIN)/hadolint Dockerfile
 
 .PHONY: bench
@@ -61,10 +62,9 @@ lock: ## pin requirements/*.txt anew from requirements/*.in; UPGRADE=1 takes the
 	    --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) -o $$name.txt $$name.in || exit 1; done
 
 .PHONY: clean
-clean: ## remove what the above made, the data of demo and up included
-	@for stack in .demo .up; do \
-	  if [ -d $$stack ] && [ -x $(BIN)/python ]; then $(BIN)/python -m embedded --dir $$stack --remove; fi; done
-	rm -rf $(VENV) .demo .up dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove what the above made, the demo's data too; what `up` keeps stays
+	@if [ -d .demo ] && [ -x $(BIN)/python ]; then $(BIN)/python -m embedded --dir .demo --remove; fi
+	rm -rf $(VENV) .demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is installed is remembered by these two: a second call finds nothing to do.
