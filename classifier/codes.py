@@ -73,7 +73,7 @@ CODES: Final[tuple[CodeRule, ...]] = (
     ),
     _code("oauth_slow_down", "rate_limit", "RFC 8628 section 3.5", "slow_down"),
     # Credentials.
-    _code("oauth_grant", "grant_invalid", _OAUTH, "invalid_grant"),
+    _code("oauth_grant", "grant_invalid", _OAUTH, "invalid_grant invalid_code bad_verification_code bad_refresh_token"),
     _code("oauth_client", "client_invalid", _OAUTH, "invalid_client unauthorized_client InvalidClientIdentifier"),
     _code("oauth_token", "token_invalid", _OAUTH, "invalid_token invalidAuthenticationToken token_not_valid bad_token"),
     _code(
@@ -283,7 +283,11 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "OPERATION_RESOLUTION_FAILURE INVALID_QUERY_FILTER_OPERATOR invalidQuery UNRECOGNIZED_FIELD ODataError",
     ),
     _code(
-        "json_rpc", "bad_request", "https://www.jsonrpc.org/specification#error_object", "-32700 -32600 -32601 -32602"
+        "json_rpc",
+        "bad_request",
+        "https://www.jsonrpc.org/specification#error_object",
+        "-32700 -32600 -32601 -32602",
+        weak=True,
     ),
     _code("json_rpc_fault", "server_error", "https://www.jsonrpc.org/specification#error_object", "-32603"),
     _code(

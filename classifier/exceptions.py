@@ -276,7 +276,9 @@ _ERRNO: Final[Mapping[int, str]] = MappingProxyType(
 )
 _ERRNO_IN_TEXT: Final = re.compile(r"\[Errno (-?\d{1,5})\]|Error\((\d{1,5}),")
 _TOO_MANY: Final = re.compile(r"too many (\d{3}) error responses")
-_HTTP_ERROR: Final = re.compile(r"\b([45]\d\d) (?:Client|Server) Error\b|\bHTTP(?: Error| status)?[ :]+([45]\d\d)\b")
+_HTTP_ERROR: Final = re.compile(
+    r"\b([45]\d\d) (?:Client|Server) Error\b|\bHTTP(?: ?Error| status)?[ :]+([45]\d\d)\b", re.IGNORECASE
+)
 _SDK_CODE: Final = re.compile(
     r"\(([A-Za-z][A-Za-z0-9_.]{2,80})\) when calling|'error': '([a-z_]{2,80})'|^\('?([a-z_]{4,60}):? "
 )

@@ -174,11 +174,13 @@ def _by_words(reading: Reading) -> Found | None:
     in_code = _code_words(reading)
     in_text = _words(reading)
     hit = in_code if in_text is None or (in_code is not None and in_code.rule.rank <= in_text.rule.rank) else in_text
-    if hit is None or hit.rule.rank in _VAGUE_RANKS:
+    if hit is None or hit.rule.rank in _VAGUE_RANKS or hit.rule.rank >= _OURS_RANK:
         return None
     return Found(hit.rule.reason, hit.rule.id, hit.words)
 
 
+_OURS_RANK: Final = 79
+"""Word rules from this rank on speak of our request: a weak code of another kind beats them."""
 _VAGUE_RANKS: Final = frozenset({_VAGUE_RANK, _VAGUE_RANK + 1})
 
 
@@ -195,20 +197,35 @@ def _by_throttle_header(reading: Reading) -> Found | None:
 
 
 def _by_vague_words(reading: Reading) -> Found | None:
-    hit = _words(reading) or _code_words(reading)
-    return None if hit is None else Found(hit.rule.reason, hit.rule.id, hit.words)
+    for hit in (_words(reading), _code_words(reading)):
+        if hit is not None and hit.rule.rank in _VAGUE_RANKS:
+            return Found(hit.rule.reason, hit.rule.id, hit.words)
+    return None
 
 
 def _by_weak_code(reading: Reading) -> Found | None:
     if reading.status >= 500:
         return None
     hit = _code_rule(reading, weak=True)
-    return None if hit is None else Found(hit[0].reason, hit[0].id, hit[1])
+    if hit is None or REASONS[hit[0].reason].name is HealthName.VENDOR_CLIENT_ERROR:
+        return None
+    return Found(hit[0].reason, hit[0].id, hit[1])
+
+
+def _by_words_on_us(reading: Reading) -> Found | None:
+    """Ask what is said of our request: words first, they are finer than weak codes."""
+    for hit in (_words(reading), _code_words(reading)):
+        if hit is not None:
+            return Found(hit.rule.reason, hit.rule.id, hit.words)
+    code = _code_rule(reading, weak=True) if reading.status < 500 else None
+    return None if code is None else Found(code[0].reason, code[0].id, code[1])
 
 
 def _by_status(reading: Reading) -> Found | None:
     status = reading.status
     if status < 300:
+        if reading.soap_fault == "server":
+            return Found("server_error", "body.soap_server_fault")
         return Found("error_in_body", "body.reports_failure")
     if status < 400:
         return _by_redirect(reading)
@@ -216,7 +233,7 @@ def _by_status(reading: Reading) -> Found | None:
 
 
 _LOGIN_PATH: Final = re.compile(
-    r"/(?:log-?in|sign-?in|sso|saml2?|auth/login|oauth2?/authorize|adfs|idp|accounts/login|session/new|login\.\w+)(?:[/?#.]|$)",
+    r"/(?:log[-_]?in|sign[-_]?in|sso|saml2?|auth/login|oauth2?/authorize|adfs|idp|accounts/login|session/new|login\.\w+)(?:[/?#.]|$)",
     re.IGNORECASE,
 )
 
@@ -238,6 +255,7 @@ STAGES: Final[tuple[tuple[str, _Stage], ...]] = (
     ("throttling header", _by_throttle_header),
     ("vague words", _by_vague_words),
     ("weak machine code", _by_weak_code),
+    ("words on our request", _by_words_on_us),
     ("status", _by_status),
 )
 

@@ -10,6 +10,7 @@ _ROOT: Final = re.compile(r"<([A-Za-z_][\w.\-]*:)?([A-Za-z_][\w.\-]*)((?:\s[^<>]
 _LEAF: Final = re.compile(r"<(?:[A-Za-z_][\w.\-]{0,60}:)?([A-Za-z_][\w.\-]{0,60})(?:\s[^<>]{0,500})?>([^<>]{1,1000})<")
 _CDATA: Final = re.compile(r"<!\[CDATA\[|\]\]>")
 _ATTRIBUTE: Final = re.compile(r"([A-Za-z_][\w.\-:]{0,60})\s{0,5}=\s{0,5}(?:\"([^\"<>]{0,300})\"|'([^'<>]{0,300})')")
+_ERROR_ELEMENT: Final = re.compile(r"<(?:err|error|status|fault)(\s[^<>]{1,500})>", re.IGNORECASE)
 _HTML: Final = re.compile(r"<(?:!doctype html|html[\s>]|head[\s>]|body[\s>])", re.IGNORECASE)
 _HEADING: Final = re.compile(r"<(title|h1|h2|h3)(?:\s[^<>]{0,500})?>([^<>]{1,300})<", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^<>]{0,1000}>")
@@ -23,11 +24,15 @@ _LOGIN_MARK: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Xml:
-    """An XML document's root (local name, lower-case attributes) and its leaves in order."""
+    """An XML document: its root's local name and attributes (names in lower case), its leaves in order.
+
+    inner: attributes of error elements inside; names: local names of the first 60 elements, in lower case.
+    """
 
     root: str
     attributes: dict[str, str]
     leaves: tuple[tuple[str, str], ...]
+    inner: tuple[tuple[str, str], ...]
     names: frozenset[str]
 
 
@@ -65,8 +70,13 @@ def read_xml(text: str) -> Xml | None:
         name.lower(): unescape(double or single) for name, double, single in _ATTRIBUTE.findall(found.group(3) or "")
     }
     leaves = tuple((name, unescape(value.strip())) for name, value in _LEAF.findall(head)[:60] if value.strip())
+    inner = tuple(
+        (name.lower(), unescape(double or single))
+        for element in _ERROR_ELEMENT.findall(head)[:3]
+        for name, double, single in _ATTRIBUTE.findall(element)
+    )
     names = frozenset(name.rpartition(":")[2].lower() for name in re.findall(r"<([A-Za-z_][\w.:\-]{0,60})", head)[:60])
-    return Xml(found.group(2), attributes, leaves, names)
+    return Xml(found.group(2), attributes, leaves, inner, names)
 
 
 def read_html(text: str) -> Html:

@@ -47,7 +47,8 @@ class Reading:
     """An answer, read.
 
     codes: as written, outermost first; texts: sentences, outermost first; inner_status: a 4xx or 5xx inside the body;
-    reports_failure: a success status whose body says that the call failed; document: the body's JSON where it was parsed.
+    reports_failure: a success status whose body says that the call failed; document: the body's JSON where it was parsed;
+    soap_fault: whose fault a SOAP fault is, `client` or `server`, else empty.
     """
 
     exchange: Exchange
@@ -59,11 +60,17 @@ class Reading:
     document: object = None
     xml: markup.Xml | None = None
     html: markup.Html | None = None
+    soap_fault: str = ""
 
     @property
     def status(self) -> int:
-        """The status that counts: the one inside the body where a success carries a failure."""
+        """The status that counts: the one inside the body where a success carries a failure.
+
+        A SOAP fault comes with 500 whoever is to blame (SOAP 1.1 section 6.2), so there the fault counts: 200.
+        """
         outer = self.exchange.status or 0
+        if self.soap_fault and outer == 500:
+            outer = 200
         if self.inner_status is not None and (outer < 400 or (outer == 400 and self.inner_status < 500)):
             return self.inner_status
         return outer
@@ -119,6 +126,9 @@ def _is_status_name(name: str) -> bool:
     return "".join([letter for letter in name.lower() if letter.isalnum()]) in _STATUS_NAMES
 
 
+_SEVERITIES: Final = frozenset({"fatal", "error", "warn", "warning", "info", "debug", "critical", "true", "false"})
+
+
 class _Walk:
     """Collects codes and texts out of a parsed error, within bounds."""
 
@@ -140,7 +150,7 @@ class _Walk:
     def _take_code(self, text: str) -> None:
         if "://" in text or text.startswith("about:"):
             text = text.split("#", 1)[0].rstrip("/").rsplit("/", 1)[-1]
-        if text and len(text) <= 160:
+        if text and len(text) <= 160 and text.lower() not in _SEVERITIES:
             self.reading.codes.append(text)
 
     def _take(self, name: str, value: str | float, role: _Role | None) -> None:
@@ -217,7 +227,7 @@ _ENVELOPE: Final = frozenset(
 )
 _ERROR_ENTRY: Final = _ENVELOPE | frozenset(
     "field location locations parameter source key value rule summary domain debug innererror reasoncode target "
-    "errorclass category errorreason validation index property attribute errormsg timestamputc pointer".split()
+    "errorclass resourceid resourcetype category errorreason validation index property attribute errormsg timestamputc pointer".split()
 )
 _NEEDLES_SMALL: Final = (
     b"rror", b"ault\"", b"\"ok\"", b"\"stat", b"ode\"", b"uccess", b"\"fail", b"\"msg\"", b"\"message\"", b"\"ret\"",
@@ -292,6 +302,8 @@ def _failing_members(document: Mapping[str, object]) -> bool:
     """Return whether a success status' body reports a failure in its own top-level members."""
     plain = {_plain(name): value for name, value in list(document.items())[:60]}
     strangers = sum(name not in _ENVELOPE and not _is_empty(value) for name, value in plain.items())
+    # A row of data may well hold a text named error, so beside one hardly anything else may stand.
+    named = strangers + sum(name in plain for name in ("id", "name"))
     for name, value in plain.items():
         if name in _FALSE_FLAGS and (value is False or (isinstance(value, str) and value.lower() == "false")):
             return True
@@ -312,7 +324,7 @@ def _failing_members(document: Mapping[str, object]) -> bool:
             whole = isinstance(value, (dict, list))
             if name == "exception" and not whole:
                 continue
-            if strangers <= (4 if whole else 2):
+            if strangers <= 4 if whole else named <= 1:
                 return True
             if name == "errors" and "data" in plain:
                 return True
@@ -323,7 +335,7 @@ def _failing_members(document: Mapping[str, object]) -> bool:
             and isinstance(value, str)
             and value.lower() in _BAD_WORDS
             and (has_text or "code" in plain or "errorcode" in plain)
-            and strangers < 3
+            and named < 2
             and not data
         ):
             return True
@@ -418,6 +430,9 @@ _XML_FAILURES: Final = frozenset(
 
 def _take_xml(reading: Reading, xml: markup.Xml) -> None:
     walk = _Walk(reading)
+    if xml.root.lower() == "envelope" and "fault" in xml.names:
+        said = next((value.lower() for name, value in xml.leaves if _plain(name) in {"faultcode", "value"}), "")
+        reading.soap_fault = "client" if "client" in said or "sender" in said else "server"
     for name in ("code", "status", "errorcode"):
         value = xml.attributes.get(name)
         if value:
@@ -425,6 +440,9 @@ def _take_xml(reading: Reading, xml: markup.Xml) -> None:
     message = xml.attributes.get("message") or xml.attributes.get("msg")
     if message:
         walk._take("message", message, _Role.TEXT)  # noqa: SLF001 - same module
+    for name, value in xml.inner:
+        if name in {"code", "msg", "message", "type"}:
+            walk._take(name, value, _Role.TEXT if name.startswith("m") else _Role.CODE)  # noqa: SLF001 - same module
     for name, value in xml.leaves:
         plain = _plain(name)
         if plain in _XML_CODES:
@@ -437,7 +455,7 @@ def _xml_fails(xml: markup.Xml) -> bool:
     root = xml.root.lower()
     if root in _XML_FAILURES:
         return True
-    if root == "envelope":
+    if root in {"envelope", "methodresponse"}:
         return "fault" in xml.names
     if xml.attributes.get("status", "").lower() in _BAD_WORDS or xml.attributes.get("stat", "").lower() in _BAD_WORDS:
         return True
@@ -611,6 +629,12 @@ def read_success(exchange: Exchange, *, wants_document: bool = False) -> Reading
         reading.kind = Kind.JSON if whole else Kind.BROKEN
         if not whole:
             reading.texts.append(text[:300])
+    elif "urlencoded" in declared and b"error=" in body[:200]:
+        reading.kind = Kind.FORM
+        walk = _Walk(reading)
+        for name, value in parse_qsl(_decoded(body[:4_096]))[:40]:
+            walk._take(name, value, _role(name))  # noqa: SLF001 - same module
+        reading.reports_failure = bool(reading.codes or reading.texts)
     else:
         reading.kind = Kind.TEXT if start.isalnum() else Kind.BINARY
     return reading
