@@ -17,7 +17,7 @@ from psycopg import errors as refusals
 
 from classifier.vocabulary import OWNER, HealthName, HealthStatus, ResolutionOwner, status_of
 from models import vault
-from models.database import affected, row, rows
+from models.database import Statement, affected, row, rows
 from models.documents import clean_text, stored
 from models.errors import InvalidValueError, NotFoundError
 from models.history import HEALTH_COLUMNS, HEALTH_WIDTH, HealthView, health_of
@@ -212,7 +212,7 @@ def delete_organization(db: Session[Any], organization_id: UUID) -> bool:
     return gone > 0
 
 
-_CREATE: Final = b"""
+_CREATE: Final = Statement("""
 WITH owner AS (
   SELECT organization_id FROM organization WHERE organization_id = %(organization_id)s AND deleted_at IS NULL
      FOR KEY SHARE
@@ -230,7 +230,7 @@ WITH owner AS (
     FROM made
 )
 INSERT INTO health (connection_id, organization_id, vendor, connection_state)
-SELECT connection_id, organization_id, vendor, state FROM made"""
+SELECT connection_id, organization_id, vendor, state FROM made""")
 
 
 def create_connection(
@@ -294,12 +294,14 @@ SELECT c.connection_id, c.organization_id, o.name, c.vendor, c.state, c.identifi
  ORDER BY page.connection_id"""
 _WIDTH: Final = 21
 
-_GET: Final = _VIEW.format(health=HEALTH_COLUMNS, source="(SELECT %s::uuid AS connection_id) page").encode()
+_GET: Final = Statement(
+    _VIEW.format(health=HEALTH_COLUMNS, source="(SELECT %(connection_id)s::uuid AS connection_id) page")
+)
 
 
 def get_connection(db: Session[Any], connection_id: UUID) -> ConnectionView | None:
     """Return a connection, a deleted one too, or None."""
-    found = row(db, _GET, (connection_id,))
+    found = row(db, _GET, {"connection_id": connection_id})
     return None if found is None else _view_of(found)
 
 
@@ -326,12 +328,12 @@ def _walk(table: str, columns: tuple[str, ...], values: tuple[str, ...], besides
        ORDER BY {listed} LIMIT %(limit)s"""  # noqa: S608 - put together from this module's constants
 
 
-def _list_statement(source: str) -> bytes:
+def _list_statement(source: str) -> Statement:
     listed = HEALTH_COLUMNS.replace("h.evidence", "NULL::jsonb")
-    return _VIEW.format(health=listed, source=f"({source}) page").encode()
+    return Statement(_VIEW.format(health=listed, source=f"({source}) page"))
 
 
-def _by_health(*scope: str) -> bytes:
+def _by_health(*scope: str) -> Statement:
     """Return the list along health's indexes: a short walk for each name and state, merged."""
     walk = _walk(
         "health",
@@ -404,17 +406,17 @@ def health_counts(
     where, params = ["connection_state <> 'DELETED'"], {"organization_id": organization_id, "vendor": vendor}
     where += [f"{column} = %({column})s" for column, value in params.items() if value is not None]
     statement = f"SELECT listed_as, count(*) FROM health WHERE {' AND '.join(where)} GROUP BY listed_as"  # noqa: S608 - constants
-    counted = dict(rows(db, statement.encode(), params))
+    counted = dict(rows(db, Statement(statement), params))
     return {**{name: counted.get(name.value, 0) for name in HealthName}, None: counted.get(NEVER_RUN, 0)}
 
 
-_UPDATE: Final = b"""
+_UPDATE: Final = Statement("""
 UPDATE connection SET identifier = CASE WHEN %(set_identifier)s THEN %(identifier)s ELSE identifier END,
        state = COALESCE(%(state)s, state), options = COALESCE(%(options)s::jsonb, options), updated_at = now()
- WHERE connection_id = %(connection_id)s AND state <> 'DELETED'"""
+ WHERE connection_id = %(connection_id)s AND state <> 'DELETED'""")
 
 # A grid of another width begins with its next slot; a wait that is on, and what is due already, stay as they are.
-_RESCHEDULE: Final = b"""
+_RESCHEDULE: Final = Statement("""
 UPDATE connection_sched s
    SET timeout_secs = COALESCE(%(timeout_secs)s, s.timeout_secs),
        refresh_interval_secs = COALESCE(n.every, s.refresh_interval_secs),
@@ -424,7 +426,7 @@ UPDATE connection_sched s
                           ELSE s.next_due_at END
   FROM (SELECT %(every)s::integer AS every, date_bin(make_interval(secs => %(every)s), now(), %(slot_origin)s)
                                             + make_interval(secs => %(every)s) AS slot_at) n
- WHERE s.connection_id = %(connection_id)s"""
+ WHERE s.connection_id = %(connection_id)s""")
 
 
 def update_connection(
@@ -505,12 +507,12 @@ def _cancel_active(db: Session[Any], connection_id: UUID) -> None:
         cancel(db, connection_id, active[0])
 
 
-_NEW_CREDENTIALS: Final = b"""
+_NEW_CREDENTIALS: Final = Statement("""
 UPDATE connection_sched s
    SET cred_version = s.cred_version + 1, requested_trigger = %(trigger)s, hinted_at = NULL,
        next_due_at = CASE WHEN s.active_seq IS NULL THEN least(s.next_due_at, now()) ELSE s.next_due_at END
  WHERE s.connection_id = %(connection_id)s
-RETURNING s.cred_version"""
+RETURNING s.cred_version""")
 
 
 def replace_credentials(

@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg import Connection
 
 from classifier.vocabulary import DESCRIPTION, HealthName, HealthStatus, ResolutionOwner
-from models.database import row, rows
+from models.database import Statement, row, rows
 from models.vocabulary import RunState, Trigger
 
 
@@ -116,14 +116,14 @@ HEALTH_COLUMNS: Final = """h.connection_id, h.name, h.status, h.owner, h.reason,
        h.evidence"""
 HEALTH_WIDTH: Final = 25
 
-_HEALTH: Final = f"""
+_HEALTH: Final = Statement(f"""
 SELECT {HEALTH_COLUMNS} FROM health h JOIN connection_sched s ON s.connection_id = h.connection_id
- WHERE h.connection_id = %s AND h.name IS NOT NULL""".encode()  # noqa: S608 - constants
+ WHERE h.connection_id = %(connection_id)s AND h.name IS NOT NULL""")  # noqa: S608 - constants
 
 
 def get_health(db: Connection[Any], connection_id: UUID) -> HealthView | None:
     """Return the health of a connection, or None before its first finished run."""
-    found = row(db, _HEALTH, (connection_id,))
+    found = row(db, _HEALTH, {"connection_id": connection_id})
     return None if found is None else health_of(found)
 
 
@@ -167,21 +167,21 @@ _ENDED_COLUMNS: Final = """connection_id, run_seq, organization_id, vendor, stat
        retry_at, classifier_version, details, data_types, requests, records_new, records_changed, records_unchanged,
        records_skipped, evidence"""
 
-_RUNS: Final = f"""
+_RUNS: Final = Statement(f"""
 SELECT * FROM (
   SELECT {_RUNNING_COLUMNS} FROM run WHERE connection_id = %(connection_id)s AND run_seq < %(before_seq)s
   UNION ALL
   (SELECT {_ENDED_COLUMNS} FROM run_history
     WHERE connection_id = %(connection_id)s AND run_seq < %(before_seq)s
     ORDER BY run_seq DESC LIMIT %(limit)s)) runs
- ORDER BY 2 DESC LIMIT %(limit)s""".encode()  # noqa: S608 - constants
+ ORDER BY 2 DESC LIMIT %(limit)s""")  # noqa: S608 - constants
 
-_RUN: Final = f"""
+_RUN: Final = Statement(f"""
 SELECT {_RUNNING_COLUMNS}, NULL::jsonb, NULL::jsonb FROM run
  WHERE connection_id = %(connection_id)s AND run_seq = %(run_seq)s
 UNION ALL
 SELECT {_ENDED_COLUMNS}, exchanges, late_result FROM run_history
- WHERE connection_id = %(connection_id)s AND run_seq = %(run_seq)s""".encode()  # noqa: S608 - constants
+ WHERE connection_id = %(connection_id)s AND run_seq = %(run_seq)s""")  # noqa: S608 - constants
 
 _BEYOND_ANY_SEQ: Final = 2**63 - 1
 
@@ -236,15 +236,17 @@ def _run_of(found: tuple[Any, ...]) -> RunView:
     )
 
 
-_CHANGES: Final = b"""
+_CHANGES: Final = Statement("""
 SELECT connection_id, run_seq, changed_at, name, status, owner, reason, rule, sentence, previous_name, previous_reason
-  FROM health_history WHERE connection_id = %s AND run_seq < %s ORDER BY run_seq DESC LIMIT %s"""
+  FROM health_history WHERE connection_id = %(connection_id)s AND run_seq < %(before_seq)s
+ ORDER BY run_seq DESC LIMIT %(limit)s""")
 
 
 def health_history(
     db: Connection[Any], connection_id: UUID, *, before_seq: int | None = None, limit: int = 50
 ) -> list[HealthChange]:
     """Return the changes of a connection's health, newest first."""
+    params = {"connection_id": connection_id, "before_seq": before_seq or _BEYOND_ANY_SEQ, "limit": limit}
     return [
         HealthChange(
             connection_id=found[0],
@@ -259,5 +261,5 @@ def health_history(
             previous_name=None if found[9] is None else HealthName(found[9]),
             previous_reason=found[10],
         )
-        for found in rows(db, _CHANGES, (connection_id, before_seq or _BEYOND_ANY_SEQ, limit))
+        for found in rows(db, _CHANGES, params)
     ]

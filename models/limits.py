@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from psycopg import Connection
 
-from models.database import affected, rows
+from models.database import Statement, affected, rows
 from models.errors import InvalidValueError
 
 BUCKETS: Final = 20
@@ -33,7 +33,7 @@ class Reservation:
 # The rows are locked first, always in the order of their key, and the clock is read after that: now() is as old as the
 # transaction, and whoever waited for the lock would look at a time that has passed. A clock that was put back finds the
 # newest bucket ahead of it and counts there. All rows grant as much as the least of them can.
-_RESERVE: Final = f"""
+_RESERVE: Final = Statement(f"""
 WITH rate AS (
   SELECT * FROM unnest(%(per_ms)s::bigint[], %(width_us)s::bigint[], %(most)s::bigint[]) AS r (per_ms, width_us, most)
 ), held AS MATERIALIZED (
@@ -70,12 +70,12 @@ WITH rate AS (
     FROM free f CROSS JOIN grantable g
    WHERE l.scope_key = %(scope_key)s AND l.per_ms = f.per_ms AND f.per_ms > {_PAUSE_MS} AND g.tokens > 0
 )
-SELECT g.found, g.tokens, g.wait_s FROM grantable g""".encode()  # noqa: S608 - put together from this module's constants
+SELECT g.found, g.tokens, g.wait_s FROM grantable g""")  # noqa: S608 - put together from this module's constants
 
-_MAKE_ROWS: Final = b"""
+_MAKE_ROWS: Final = Statement("""
 INSERT INTO rate_limit (scope_key, per_ms)
 SELECT %(scope_key)s, per_ms FROM unnest(%(per_ms)s::bigint[]) AS per_ms ORDER BY per_ms
-ON CONFLICT DO NOTHING"""
+ON CONFLICT DO NOTHING""")
 
 
 def reserve(db: Connection[Any], scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1) -> Reservation:
@@ -111,10 +111,10 @@ def _period_ms(limit: int, per_s: float) -> int:
     return max(1, round(per_s * 1000))
 
 
-_SET_PAUSE: Final = b"""
+_SET_PAUSE: Final = Statement("""
 INSERT INTO rate_limit AS l (scope_key, per_ms, paused_until)
 VALUES (%(scope_key)s, 0, clock_timestamp() + make_interval(secs => %(for_s)s))
-ON CONFLICT (scope_key, per_ms) DO UPDATE SET paused_until = greatest(l.paused_until, excluded.paused_until)"""
+ON CONFLICT (scope_key, per_ms) DO UPDATE SET paused_until = greatest(l.paused_until, excluded.paused_until)""")
 
 
 def pause(db: Connection[Any], scope_key: str, for_s: float) -> None:
@@ -122,11 +122,11 @@ def pause(db: Connection[Any], scope_key: str, for_s: float) -> None:
     affected(db, _SET_PAUSE, {"scope_key": scope_key, "for_s": _wait(for_s)})
 
 
-_SET_LIMITS: Final = b"""
+_SET_LIMITS: Final = Statement("""
 INSERT INTO vendor_limit AS l (vendor, max_inflight)
 SELECT vendor, most FROM unnest(%(vendors)s::text[], %(most)s::integer[]) AS n (vendor, most) ORDER BY vendor
 ON CONFLICT (vendor) DO UPDATE SET max_inflight = excluded.max_inflight
- WHERE l.max_inflight IS DISTINCT FROM excluded.max_inflight"""
+ WHERE l.max_inflight IS DISTINCT FROM excluded.max_inflight""")
 
 
 def set_vendor_limits(db: Connection[Any], limits: Mapping[str, int | None]) -> None:

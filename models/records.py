@@ -16,7 +16,7 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from models.database import affected, row, rows
+from models.database import Statement, affected, row, rows
 from models.documents import canonical, clean_text, stored
 from models.errors import FencedError
 from models.runs import RunKey
@@ -81,7 +81,7 @@ class RecordCount:
 # after its last stored cursor will be read again, so it is forgotten; what this page met is noted; and the places (from
 # 1) of the records that are new or different come back, with whether they were there. Place 0 says that the run is
 # current, and whether this session has its `arrival`. Digests lie end to end in one value.
-_COMPARE: Final = f"""
+_COMPARE: Final = Statement(f"""
 WITH me AS MATERIALIZED (
   SELECT r.connection_id FROM run r
    WHERE r.connection_id = %(connection_id)s AND r.run_seq = %(run_seq)s AND r.worker_id = %(worker_id)s
@@ -107,32 +107,32 @@ SELECT p.place, r.digest IS NOT NULL
     ON r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s AND r.record_id = p.record_id
  WHERE r.digest IS NULL OR r.gone_at IS NOT NULL
     OR r.digest <> substr(%(digests)s::bytea, (p.place::integer - 1) * {DIGEST_BYTES} + 1, {DIGEST_BYTES})
-""".encode()  # noqa: S608 - put together from this module's constants
+""")  # noqa: S608 - put together from this module's constants
 
 # Made once per session and emptied at each commit: to make it for each page would wear out the catalogue.
 _MAKE_ARRIVAL: Final = b"""
 CREATE TEMPORARY TABLE arrival (record_id text, digest bytea, payload jsonb) ON COMMIT DELETE ROWS"""
 
-_UPSERT: Final = b"""
+_UPSERT: Final = Statement("""
 INSERT INTO record AS r (connection_id, data_type, record_id, digest, first_seen_at, changed_at, changed_seq, payload)
 SELECT %(connection_id)s, %(data_type)s, a.record_id, a.digest, now(), now(), %(run_seq)s, a.payload FROM arrival a
 ON CONFLICT (connection_id, data_type, record_id) DO UPDATE
   SET digest = excluded.digest, payload = excluded.payload, changed_at = now(), changed_seq = excluded.changed_seq,
-      gone_at = NULL, last_seen_at = NULL"""
+      gone_at = NULL, last_seen_at = NULL""")
 
-_MOVE_CURSOR: Final = b"""
+_MOVE_CURSOR: Final = Statement("""
 INSERT INTO cursor AS c (connection_id, data_type, state, run_seq, updated_at)
 VALUES (%(connection_id)s, %(data_type)s, %(state)s::jsonb, %(run_seq)s, now())
 ON CONFLICT (connection_id, data_type) DO UPDATE
-  SET state = excluded.state, run_seq = excluded.run_seq, updated_at = now()"""
+  SET state = excluded.state, run_seq = excluded.run_seq, updated_at = now()""")
 
-_COVER: Final = b"""
+_COVER: Final = Statement("""
 UPDATE sighting SET covered = TRUE
- WHERE connection_id = %(connection_id)s AND data_type = %(data_type)s AND NOT covered"""
+ WHERE connection_id = %(connection_id)s AND data_type = %(data_type)s AND NOT covered""")
 
 # Where nothing was met, everything is gone: an empty list is a full answer too. Grouping instead of an anti-join: the
 # planner does not know how many hashes there are, and for "a few" it would compare each with each.
-_MARK_GONE: Final = b"""
+_MARK_GONE: Final = Statement("""
 WITH unmet AS MATERIALIZED (
   SELECT min(b.record_id) AS record_id FROM (
     SELECT hashtextextended(r.record_id, 0) AS hash, r.record_id, FALSE AS met FROM record r
@@ -149,15 +149,15 @@ UPDATE record r
                                                  AND c.data_type = %(data_type)s))
   FROM unmet u
  WHERE r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s AND r.record_id = u.record_id
-   AND r.gone_at IS NULL"""
+   AND r.gone_at IS NULL""")
 
-_END_PASS: Final = b"""
+_END_PASS: Final = Statement("""
 WITH dropped AS (
   DELETE FROM sighting WHERE connection_id = %(connection_id)s AND data_type = %(data_type)s
 )
 INSERT INTO cursor AS c (connection_id, data_type, run_seq, updated_at, last_pass_at, last_pass_seq)
 VALUES (%(connection_id)s, %(data_type)s, %(run_seq)s, now(), now(), %(run_seq)s)
-ON CONFLICT (connection_id, data_type) DO UPDATE SET last_pass_at = now(), last_pass_seq = excluded.last_pass_seq"""
+ON CONFLICT (connection_id, data_type) DO UPDATE SET last_pass_at = now(), last_pass_seq = excluded.last_pass_seq""")
 
 
 def land_page(
@@ -278,13 +278,13 @@ def reset_cursor(db: Connection[Any], connection_id: UUID, data_type: str | None
         return affected(db, b"UPDATE cursor SET state = NULL WHERE state IS NOT NULL AND " + which, params)
 
 
-_LIST: Final = b"""
+_LIST: Final = Statement("""
 SELECT r.record_id, r.first_seen_at, r.changed_at, r.changed_seq,
        COALESCE(r.last_seen_at, greatest(r.changed_at, c.last_pass_at)), r.gone_at, r.payload
   FROM record r LEFT JOIN cursor c ON c.connection_id = r.connection_id AND c.data_type = r.data_type
  WHERE r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s AND r.record_id > %(after)s
    AND (%(with_gone)s OR r.gone_at IS NULL)
- ORDER BY r.record_id LIMIT %(limit)s"""
+ ORDER BY r.record_id LIMIT %(limit)s""")
 
 
 def list_records(
@@ -318,12 +318,12 @@ def list_records(
     ]
 
 
-_COUNT: Final = b"""
+_COUNT: Final = Statement("""
 SELECT COALESCE(n.data_type, c.data_type), COALESCE(n.living, 0), COALESCE(n.gone, 0), c.last_pass_at
   FROM (SELECT data_type, count(*) FILTER (WHERE gone_at IS NULL) AS living, count(gone_at) AS gone
           FROM record WHERE connection_id = %(connection_id)s GROUP BY data_type) n
   FULL JOIN (SELECT data_type, last_pass_at FROM cursor WHERE connection_id = %(connection_id)s) c USING (data_type)
- ORDER BY 1"""
+ ORDER BY 1""")
 
 
 def count_records(db: Connection[Any], connection_id: UUID) -> list[RecordCount]:

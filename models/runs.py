@@ -15,7 +15,7 @@ from uuid import UUID
 from psycopg import Connection
 
 from classifier.vocabulary import OWNER, HealthName, status_of
-from models.database import affected, row, rows
+from models.database import Statement, affected, row, rows
 from models.documents import clean_text, stored
 from models.vocabulary import RunState, Trigger
 
@@ -131,46 +131,52 @@ _NEXT_SLOT: Final = """date_bin(make_interval(secs => s.refresh_interval_secs), 
 
 _DUE_COLUMNS: Final = "s.connection_id, s.slot_at, s.next_due_at, s.requested_trigger"
 
-# What a claim does with the rows that it has locked as `due`.
+# What a claim does with the rows that it has locked as `due`. The rows of big tables are looked up by an array of ids,
+# or one by one (LIMIT 1): the planner cannot know how few they are, and would rather read a million rows once.
 _CLAIM: Final = f"""
 claimed AS (
   UPDATE connection_sched s
      SET run_seq = s.run_seq + 1, active_seq = s.run_seq + 1, hinted_at = NULL, requested_trigger = NULL,
          slot_at = {_NEXT_SLOT},
          next_due_at = {_NEXT_SLOT}
-    FROM due
-   WHERE s.connection_id = due.connection_id
-  RETURNING s.connection_id, s.run_seq, s.cred_version, s.refresh_interval_secs, s.timeout_secs,
-    due.next_due_at AS scheduled_for,
-    COALESCE(due.requested_trigger, CASE WHEN due.next_due_at <= now() THEN 'SCHEDULED' ELSE 'MANUAL' END) AS trigger,
-    CASE WHEN due.slot_at > now() THEN 0
-         ELSE floor(extract(epoch FROM now() - due.slot_at) / s.refresh_interval_secs)::integer END AS skipped_slots
+   WHERE s.connection_id = ANY(ARRAY(SELECT connection_id FROM due))
+  RETURNING s.connection_id, s.run_seq, s.cred_version, s.refresh_interval_secs, s.timeout_secs
+), begun AS MATERIALIZED (
+  SELECT d.*, c.organization_id, c.vendor, c.options, h.name, h.reason, h.consecutive_failures,
+         due.next_due_at AS scheduled_for,
+         COALESCE(due.requested_trigger, CASE WHEN due.next_due_at <= now() THEN 'SCHEDULED' ELSE 'MANUAL' END)
+           AS trigger,
+         CASE WHEN due.slot_at > now() THEN 0
+              ELSE floor(extract(epoch FROM now() - due.slot_at) / d.refresh_interval_secs)::integer END
+           AS skipped_slots
+    FROM claimed d
+    JOIN due ON due.connection_id = d.connection_id
+    CROSS JOIN LATERAL (
+      SELECT x.organization_id, x.vendor, x.options FROM connection x WHERE x.connection_id = d.connection_id LIMIT 1) c
+    CROSS JOIN LATERAL (
+      SELECT x.name, x.reason, x.consecutive_failures FROM health x WHERE x.connection_id = d.connection_id LIMIT 1) h
 ), started AS (
   INSERT INTO run (connection_id, run_seq, worker_id, organization_id, vendor, trigger, scheduled_for, skipped_slots,
                    cred_version, started_at, deadline_at)
-  SELECT d.connection_id, d.run_seq, %(worker_id)s, c.organization_id, c.vendor, d.trigger, d.scheduled_for,
-         d.skipped_slots, d.cred_version, now(), now() + make_interval(secs => d.timeout_secs + {GRACE_S})
-    FROM claimed d JOIN connection c ON c.connection_id = d.connection_id
-  RETURNING connection_id, deadline_at
+  SELECT connection_id, run_seq, %(worker_id)s, organization_id, vendor, trigger, scheduled_for, skipped_slots,
+         cred_version, now(), now() + make_interval(secs => timeout_secs + {GRACE_S})
+    FROM begun
 ), counted AS (
   INSERT INTO tally AS t (name, shard, value)
-  SELECT 'skipped_slots', pg_backend_pid() %% 16, sum(skipped_slots) FROM claimed HAVING sum(skipped_slots) > 0
+  SELECT 'skipped_slots', pg_backend_pid() %% 16, sum(skipped_slots) FROM begun HAVING sum(skipped_slots) > 0
   ON CONFLICT (name, shard) DO UPDATE SET value = t.value + excluded.value
 )
-SELECT d.connection_id, d.run_seq, c.organization_id, c.vendor, d.trigger, d.scheduled_for, d.skipped_slots,
-       d.cred_version, d.timeout_secs, d.refresh_interval_secs, c.options, now(), r.deadline_at,
-       h.name, h.reason, h.consecutive_failures
-  FROM claimed d
-  JOIN started r ON r.connection_id = d.connection_id
-  JOIN connection c ON c.connection_id = d.connection_id
-  JOIN health h ON h.connection_id = d.connection_id
+SELECT connection_id, run_seq, organization_id, vendor, trigger, scheduled_for, skipped_slots, cred_version,
+       timeout_secs, refresh_interval_secs, options, now(), now() + make_interval(secs => timeout_secs + {GRACE_S}),
+       name, reason, consecutive_failures
+  FROM begun
 """  # noqa: S608 - put together from this module's constants
 
 # A worker whose lease has run out is about to be reaped: it may not begin anything.
 _LEASED: Final = """
 EXISTS (SELECT FROM worker w WHERE w.worker_id = %(worker_id)s AND w.lease_until > now() AND w.retired_at IS NULL)"""
 
-_CLAIM_ONE: Final = f"""
+_CLAIM_ONE: Final = Statement(f"""
 WITH due AS (
   SELECT {_DUE_COLUMNS}
     FROM connection_sched s JOIN vendor_limit l ON l.vendor = s.vendor
@@ -181,14 +187,14 @@ WITH due AS (
           OR %(counted)s AND (SELECT count(*) FROM run r WHERE r.vendor = l.vendor) < l.max_inflight)
      AND {_LEASED}
      FOR UPDATE OF s SKIP LOCKED
-), {_CLAIM}""".encode()  # noqa: S608 - put together from this module's constants
+), {_CLAIM}""")  # noqa: S608 - put together from this module's constants
 
-_LOCK_LIMIT: Final = b"""
+_LOCK_LIMIT: Final = Statement("""
 SELECT l.max_inflight
   FROM vendor_limit l JOIN connection_sched s ON s.vendor = l.vendor
  WHERE s.connection_id = %(connection_id)s AND s.enabled AND s.active_seq IS NULL
    AND (s.next_due_at <= now() OR NOT %(due_only)s) AND l.max_inflight IS NOT NULL
-   FOR UPDATE OF l"""
+   FOR UPDATE OF l""")
 
 
 def claim(db: Connection[Any], connection_id: UUID, *, worker_id: UUID, due_only: bool = True) -> ClaimedRun | None:
@@ -227,23 +233,23 @@ vendors AS MATERIALIZED (
    ORDER BY random()
 )"""  # noqa: S608 - put together from this module's constants
 
-_CLAIM_DUE: Final = f"""
+_CLAIM_DUE: Final = Statement(f"""
 WITH {_VENDORS}, due AS MATERIALIZED (
   SELECT d.* FROM vendors l CROSS JOIN LATERAL (
     SELECT {_DUE_COLUMNS} FROM connection_sched s WHERE {_CLAIMABLE}
      ORDER BY s.next_due_at LIMIT l.share FOR UPDATE OF s SKIP LOCKED) d
    WHERE {_LEASED}
    LIMIT %(limit)s
-), {_CLAIM}""".encode()  # noqa: S608 - put together from this module's constants
+), {_CLAIM}""")  # noqa: S608 - put together from this module's constants
 
-_LOCK_LIMITS: Final = b"""
-SELECT vendor FROM vendor_limit WHERE max_inflight IS NOT NULL ORDER BY vendor FOR UPDATE SKIP LOCKED"""
+_LOCK_LIMITS: Final = Statement("""
+SELECT vendor FROM vendor_limit WHERE max_inflight IS NOT NULL ORDER BY vendor FOR UPDATE SKIP LOCKED""")
 
 
-def _vendors_that(wait: str) -> bytes:
-    return f"""
+def _vendors_that(wait: str) -> Statement:
+    return Statement(f"""
 SELECT count(*) FROM vendor_limit l
- WHERE {_OPEN_VENDOR} AND EXISTS (SELECT FROM connection_sched s WHERE {wait})""".encode()  # noqa: S608 - constants
+ WHERE {_OPEN_VENDOR} AND EXISTS (SELECT FROM connection_sched s WHERE {wait})""")  # noqa: S608 - constants
 
 
 _VENDORS_CLAIMABLE: Final = _vendors_that(_CLAIMABLE)
@@ -262,16 +268,16 @@ def claim_due(db: Connection[Any], *, worker_id: UUID, limit: int) -> list[Claim
     return [_claimed(one, worker_id) for one in found]
 
 
-_TAKE_DUE: Final = f"""
+_TAKE_DUE: Final = Statement(f"""
 WITH {_VENDORS}, due AS MATERIALIZED (
   SELECT d.* FROM vendors l CROSS JOIN LATERAL (
-    SELECT s.connection_id, s.vendor, s.next_due_at FROM connection_sched s WHERE {_UNHINTED}
+    SELECT s.connection_id FROM connection_sched s WHERE {_UNHINTED}
      ORDER BY s.next_due_at LIMIT l.share FOR UPDATE OF s SKIP LOCKED) d
    LIMIT %(limit)s
 )
-UPDATE connection_sched s SET hinted_at = now() FROM due
- WHERE s.connection_id = due.connection_id
-RETURNING due.connection_id, due.vendor, due.next_due_at""".encode()  # noqa: S608 - constants of this module
+UPDATE connection_sched s SET hinted_at = now()
+ WHERE s.connection_id = ANY(ARRAY(SELECT connection_id FROM due))
+RETURNING s.connection_id, s.vendor, s.next_due_at""")  # noqa: S608 - constants of this module
 
 
 def take_due(db: Connection[Any], *, limit: int, rehint_after_s: float = 60.0) -> list[DueConnection]:
@@ -300,7 +306,7 @@ _ROUNDS: Final = 4
 
 
 def _in_turn(
-    db: Connection[Any], take: bytes, vendors: bytes, params: Mapping[str, Any], limit: int
+    db: Connection[Any], take: Statement, vendors: Statement, params: Mapping[str, Any], limit: int
 ) -> list[tuple[Any, ...]]:
     """Share `limit` out evenly between the vendors that wait; what some leave over goes round again."""
     taken: list[tuple[Any, ...]] = []
@@ -317,13 +323,13 @@ def _in_turn(
     return taken
 
 
-_TRIGGER: Final = b"""
+_TRIGGER: Final = Statement("""
 UPDATE connection_sched s
    SET requested_trigger = CASE WHEN s.requested_trigger = 'CREDENTIALS' THEN s.requested_trigger
                                 ELSE %(trigger)s END,
        next_due_at = CASE WHEN s.active_seq IS NULL THEN least(s.next_due_at, now()) ELSE s.next_due_at END,
        hinted_at = CASE WHEN s.requested_trigger IS NULL THEN NULL ELSE s.hinted_at END
- WHERE s.connection_id = %(connection_id)s AND s.enabled"""
+ WHERE s.connection_id = %(connection_id)s AND s.enabled""")
 
 
 def trigger(db: Connection[Any], connection_id: UUID, trigger: Trigger) -> bool:
@@ -370,7 +376,8 @@ judged AS (
                                  ELSE h.first_success_at END,
          last_success_at = CASE WHEN v.name = 'HEALTHY' THEN now() ELSE h.last_success_at END
     FROM ended e JOIN verdict v ON v.connection_id = e.connection_id
-   WHERE h.connection_id = e.connection_id AND h.run_seq < e.run_seq AND h.connection_state <> 'DELETED'
+   WHERE h.connection_id = ANY(ARRAY(SELECT connection_id FROM ended))
+     AND h.connection_id = e.connection_id AND h.run_seq < e.run_seq AND h.connection_state <> 'DELETED'
   RETURNING h.connection_id, h.organization_id, h.vendor, h.run_seq, h.changed_seq, h.name, h.status, h.owner,
             h.reason, h.rule, h.sentence, h.next_step, h.retry_at, h.previous_name, h.previous_reason, h.since
 ), changed AS (
@@ -393,7 +400,7 @@ _ENDED: Final = """r.connection_id, r.run_seq, r.worker_id, r.organization_id, r
 
 _BY_KEY: Final = "r.connection_id = %(connection_id)s AND r.run_seq = %(run_seq)s AND r.worker_id = %(worker_id)s"
 
-_FINISH: Final = f"""
+_FINISH: Final = Statement(f"""
 WITH ended AS (
   DELETE FROM run r WHERE {_BY_KEY}
   RETURNING {_ENDED}
@@ -412,17 +419,18 @@ WITH ended AS (
          next_due_at = CASE WHEN s.requested_trigger IS NOT NULL THEN least(s.next_due_at, now())
                             ELSE COALESCE(now() + make_interval(secs => %(next_in_s)s::double precision), s.slot_at) END
     FROM ended e
-   WHERE s.connection_id = e.connection_id AND s.active_seq = e.run_seq
+   WHERE s.connection_id = ANY(ARRAY(SELECT connection_id FROM ended))
+     AND s.connection_id = e.connection_id AND s.active_seq = e.run_seq
 ), {_KEEP}, {_JUDGE}, swept AS (
   DELETE FROM sighting g USING ended e WHERE g.connection_id = e.connection_id AND %(state)s = 'SUCCEEDED'
 )
-SELECT count(*) FROM ended""".encode()  # noqa: S608 - put together from this module's constants
+SELECT count(*) FROM ended""")  # noqa: S608 - put together from this module's constants
 
 # A repeated finish of our own, after an unknown COMMIT, is no late result.
-_LATE: Final = b"""
+_LATE: Final = Statement("""
 UPDATE run_history SET late_result = %(late_result)s::jsonb
  WHERE connection_id = %(connection_id)s AND run_seq = %(run_seq)s AND late_result IS NULL
-   AND (worker_id <> %(worker_id)s OR state NOT IN ('SUCCEEDED', 'FAILED'))"""
+   AND (worker_id <> %(worker_id)s OR state NOT IN ('SUCCEEDED', 'FAILED'))""")
 
 
 def finish(db: Connection[Any], key: RunKey, result: FinishedRun) -> bool:
@@ -472,9 +480,9 @@ def _finish_params(key: RunKey, result: FinishedRun) -> dict[str, Any]:
     }
 
 
-def _stop(which: str) -> bytes:
+def _stop(which: str) -> Statement:
     """Return the statement that ends runs without a verdict: health and streaks stay as they are."""
-    return f"""
+    return Statement(f"""
 WITH ended AS (
   DELETE FROM run r WHERE {which}
   RETURNING {_ENDED}
@@ -486,7 +494,8 @@ WITH ended AS (
          next_due_at = CASE WHEN %(due_at_once)s OR s.requested_trigger IS NOT NULL THEN least(s.next_due_at, now())
                             ELSE s.slot_at END
     FROM ended e
-   WHERE s.connection_id = e.connection_id AND s.active_seq = e.run_seq
+   WHERE s.connection_id = ANY(ARRAY(SELECT connection_id FROM ended))
+     AND s.connection_id = e.connection_id AND s.active_seq = e.run_seq
 ), kept AS (
   INSERT INTO run_history (connection_id, run_seq, finished_at, state, worker_id, organization_id, vendor, trigger,
     scheduled_for, skipped_slots, cred_version, started_at, deadline_at, reason)
@@ -494,7 +503,7 @@ WITH ended AS (
     e.scheduled_for, e.skipped_slots, e.cred_version, e.started_at, e.deadline_at, %(reason)s
     FROM ended e
 )
-SELECT count(*) FROM ended""".encode()  # noqa: S608 - put together from this module's constants
+SELECT count(*) FROM ended""")  # noqa: S608 - put together from this module's constants
 
 
 _INTERRUPT: Final = _stop(_BY_KEY)
@@ -527,7 +536,7 @@ def cancel(db: Connection[Any], connection_id: UUID, run_seq: int) -> bool:
     return _stopped(db, _CANCEL, params) > 0
 
 
-def _stopped(db: Connection[Any], statement: bytes, params: Mapping[str, Any]) -> int:
+def _stopped(db: Connection[Any], statement: Statement, params: Mapping[str, Any]) -> int:
     found = row(db, statement, {"state": RunState.INTERRUPTED.value, **params})
     return int(found[0]) if found else 0
 
@@ -537,7 +546,7 @@ def _of(key: RunKey) -> dict[str, Any]:
 
 
 # A budget counts as spent where the worker's lease reached to its end: had the worker died before, it is lost.
-_REAP: Final = f"""
+_REAP: Final = Statement(f"""
 WITH lost AS MATERIALIZED (
   SELECT g.connection_id, g.run_seq, least(now(), w.lease_until) >= g.deadline_at - interval '{GRACE_S} s' AS spent
     FROM worker w CROSS JOIN LATERAL (
@@ -556,7 +565,8 @@ WITH lost AS MATERIALIZED (
          next_due_at = CASE WHEN s.crash_streak < {RETRIES_OF_LOST} OR s.requested_trigger IS NOT NULL
                             THEN least(s.next_due_at, now()) ELSE s.slot_at END
     FROM ended e
-   WHERE s.connection_id = e.connection_id AND s.active_seq = e.run_seq
+   WHERE s.connection_id = ANY(ARRAY(SELECT connection_id FROM ended))
+     AND s.connection_id = e.connection_id AND s.active_seq = e.run_seq
   RETURNING s.connection_id, s.crash_streak
 ), verdict AS (
   SELECT e.connection_id, 'LOST'::text AS state,
@@ -583,7 +593,7 @@ WITH lost AS MATERIALIZED (
     FROM ended e JOIN freed f ON f.connection_id = e.connection_id
 ), {_KEEP}, {_JUDGE}
 SELECT e.connection_id, e.run_seq, v.name, v.reason, v.crash_streak
-  FROM ended e JOIN verdict v ON v.connection_id = e.connection_id""".encode()  # noqa: S608 - constants of this module
+  FROM ended e JOIN verdict v ON v.connection_id = e.connection_id""")  # noqa: S608 - constants of this module
 
 
 def reap(db: Connection[Any], *, limit: int = 500) -> list[ReapedRun]:
@@ -599,7 +609,7 @@ def reap(db: Connection[Any], *, limit: int = 500) -> list[ReapedRun]:
     ]
 
 
-_IS_CURRENT: Final = f"SELECT EXISTS (SELECT FROM run r WHERE {_BY_KEY})".encode()  # noqa: S608 - constants
+_IS_CURRENT: Final = Statement(f"SELECT EXISTS (SELECT FROM run r WHERE {_BY_KEY})")  # noqa: S608 - constants
 
 
 def is_current(db: Connection[Any], key: RunKey) -> bool:
@@ -619,9 +629,9 @@ def clock_s(db: Connection[Any]) -> float:
     return float(rows(db, b"SELECT extract(epoch FROM clock_timestamp())::double precision")[0][0])
 
 
-_ENDED_AS: Final = b"""
+_ENDED_AS: Final = Statement("""
 SELECT state FROM run_history
- WHERE connection_id = %(connection_id)s AND run_seq = %(run_seq)s AND worker_id = %(worker_id)s"""
+ WHERE connection_id = %(connection_id)s AND run_seq = %(run_seq)s AND worker_id = %(worker_id)s""")
 
 
 def ended_as(db: Connection[Any], key: RunKey) -> RunState | None:
@@ -663,7 +673,7 @@ def retire_worker(db: Connection[Any], worker_id: UUID) -> None:
     )
 
 
-_STATS: Final = f"""
+_STATS: Final = Statement(f"""
 SELECT due.count, COALESCE(extract(epoch FROM now() - due.oldest), 0)::double precision,
        running.count, COALESCE(extract(epoch FROM now() - running.oldest), 0)::double precision,
        (SELECT count(*) FROM worker WHERE lease_until > now() AND retired_at IS NULL),
@@ -671,7 +681,7 @@ SELECT due.count, COALESCE(extract(epoch FROM now() - due.oldest), 0)::double pr
   FROM (SELECT COALESCE(sum(d.count), 0)::bigint AS count, min(d.oldest) AS oldest
           FROM vendor_limit l CROSS JOIN LATERAL (
             SELECT count(*) AS count, min(s.next_due_at) AS oldest FROM connection_sched s WHERE {_CLAIMABLE}) d) due,
-       (SELECT count(*) AS count, min(started_at) AS oldest FROM run) running""".encode()  # noqa: S608 - constants
+       (SELECT count(*) AS count, min(started_at) AS oldest FROM run) running""")  # noqa: S608 - constants
 
 
 def queue_stats(db: Connection[Any]) -> QueueStats:

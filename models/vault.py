@@ -25,7 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from psycopg import Connection
 
-from models.database import Database, affected, row, rows
+from models.database import Database, Statement, affected, row, rows
 from models.errors import (
     KeyringError,
     NotFoundError,
@@ -171,14 +171,14 @@ def _opened(keyring: Keyring, connection_id: UUID, kind: str, key_id: str, seale
     return plain
 
 
-_STORE: Final = b"""
+_STORE: Final = Statement("""
 INSERT INTO credential (connection_id, kind, key_id, sealed)
 SELECT s.connection_id, %(kind)s, %(key_id)s, %(sealed)s
   FROM connection_sched s JOIN connection c ON c.connection_id = s.connection_id
  WHERE s.connection_id = %(connection_id)s AND c.state <> 'DELETED'
    AND (%(cred_version)s::integer IS NULL OR s.cred_version = %(cred_version)s)
 ON CONFLICT (connection_id, kind) DO UPDATE
-  SET key_id = excluded.key_id, sealed = excluded.sealed, updated_at = now()"""
+  SET key_id = excluded.key_id, sealed = excluded.sealed, updated_at = now()""")
 
 
 def store(
@@ -265,18 +265,18 @@ class RotationProgress:
     failed: tuple[str, ...] = ()
 
 
-_NEXT_BATCH: Final = b"""
+_NEXT_BATCH: Final = Statement("""
 SELECT connection_id, kind, key_id, sealed FROM credential
  WHERE key_id <> %(key_id)s AND (connection_id, kind) > (%(after_id)s, %(after_kind)s)
- ORDER BY connection_id, kind LIMIT %(batch)s FOR UPDATE SKIP LOCKED"""
+ ORDER BY connection_id, kind LIMIT %(batch)s FOR UPDATE SKIP LOCKED""")
 
 _LEFT: Final = b"SELECT count(*) FROM credential WHERE key_id <> %s"
 
-_RESEAL: Final = b"""
+_RESEAL: Final = Statement("""
 UPDATE credential c SET key_id = n.key_id, sealed = n.sealed
   FROM (SELECT unnest(%(ids)s::uuid[]) AS connection_id, unnest(%(kinds)s::text[]) AS kind,
                unnest(%(key_ids)s::text[]) AS key_id, unnest(%(sealed)s::bytea[]) AS sealed) n
- WHERE c.connection_id = n.connection_id AND c.kind = n.kind"""
+ WHERE c.connection_id = n.connection_id AND c.kind = n.kind""")
 
 _MOST_REASONS: Final = 100
 _PASSES: Final = 3
