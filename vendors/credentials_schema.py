@@ -148,8 +148,8 @@ class _Reader:
         if words.get("format") != "multiline" and re.search(r"[\x00-\x1f\x7f]", typed):
             raise _UnfitError("holds a line break or another control character")
         host = self._hosts.get(path)
-        if host is not None and not host.is_port and "enum" not in words:
-            typed = _host(typed, host.suffix)
+        if host is not None and "enum" not in words:
+            typed = _port(typed) if host.is_port else _host(typed, host.suffix)
         prefix, suffix = str(words.get("prefix", "")), str(words.get("suffix", ""))
         core = typed.removeprefix(prefix).removesuffix(suffix)
         if not core:
@@ -239,6 +239,13 @@ def _host(typed: str, literal_suffix: str) -> str:
     if host is None:
         raise _UnfitError("should be a host name without user, port and path")
     return host
+
+
+def _port(typed: str) -> str:
+    """Return the port. Raises _UnfitError."""
+    if not (typed.isascii() and typed.isdecimal() and 0 < int(typed[:6]) < 65_536):
+        raise _UnfitError("should be a port, a number from 1 to 65535")
+    return typed
 
 
 def _fields(schema: Mapping[str, object]) -> Fields:
