@@ -304,16 +304,21 @@ class _DataTypeReader:
                         yield Page(skipped=(batch.skip,))
                         if batch.ends_part and is_single:
                             return
-                        break
+                        if batch.ends_part:
+                            break
+                        continue
                     if is_single:
                         progress.page_done()
-                    if is_single and batch.is_last:
-                        progress.end()
-                    if batch.is_last and is_last and interval.is_last:
-                        yield self._closed(run, batch)
-                    elif batch.ids or batch.counts:
-                        yield _page(batch, run.book.due())
+                        if batch.is_last:
+                            progress.end()
+                    yield from self._handed_over(run, batch, is_last=batch.is_last and is_last and interval.is_last)
             progress.end()
+
+    def _handed_over(self, run: _Pass, batch: _Batch, *, is_last: bool) -> Iterator[Page]:
+        if is_last:
+            yield self._closed(run, batch)
+        elif batch.ids or batch.counts:
+            yield _page(batch, run.book.due())
 
     def _closed(self, run: _Pass, batch: _Batch) -> Page:
         """Return the data type's last page."""

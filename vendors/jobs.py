@@ -1,7 +1,7 @@
 """Asynchronous exports: create a job, ask how it does, download what it made. Sends by `calls`, reads by `decoders`."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import urljoin
 
@@ -12,6 +12,7 @@ from vendors.decoders import decode
 from vendors.definition import Job, Records, RequestSpec, Response
 from vendors.errors import JobFailedError, UnexpectedShapeError
 from vendors.expressions import JOB_ROOTS, compile_value
+from vendors.page import Skip
 from vendors.paths import MISSING, compile_path
 from vendors.records_shape import Row
 from vendors.requests_made import Draft, RequestMaker, Scope
@@ -43,6 +44,8 @@ class JobReader:
         self._job_id = compile_path(job.job_id)
         self._status = compile_path(job.poll.status)
         self._urls = None if job.poll.urls is None else compile_path(job.poll.urls)
+        self._parts = None if job.poll.parts is None else compile_path(job.poll.parts)
+        self._failed_parts = None if job.poll.failed_parts is None else compile_path(job.poll.failed_parts)
         self.endpoint = self._create.endpoint
 
     def read(
@@ -66,9 +69,14 @@ class JobReader:
             yield polled
             return
         answer, document = polled
-        for url in self._urls_of(answer, document):
-            with_url: Mapping[str, object] = {**job, "url": url} if url is not None else job
-            yield from self._downloaded(session, {**scope, "job": with_url}, url, data_type, phase)
+        for part in self._parts_of(document):
+            for url in self._urls_of(answer, document):
+                given = {name: value for name, value in (("url", url), ("part", part)) if value is not None}
+                yield from self._downloaded(session, {**scope, "job": {**job, **given}}, url, data_type, phase)
+        lost = MISSING if self._failed_parts is None else self._failed_parts(document)
+        if lost not in (MISSING, None) and lost:
+            rule = f"{self._job.poll.failed_parts}: {len(lost) if isinstance(lost, list) else lost}"
+            yield Passed(skip=Skip(endpoint=self._poll.endpoint, status=answer.status, rule=rule), ends_part=False)
 
     def _id_of(self, answer: Answer) -> object:
         document = json_document(answer, self.endpoint)
@@ -123,6 +131,15 @@ class JobReader:
             problem = f"the export is done, but {self._job.poll.urls} names nothing to download"
             raise UnexpectedShapeError(self._poll.endpoint, problem)
         return [urljoin(answer.url, url) for url in urls]
+
+    def _parts_of(self, document: object) -> list[object]:
+        """Return the names of the parts to download, or one None where the job is downloaded whole."""
+        if self._parts is None:
+            return [None]
+        found = self._parts(document)
+        if not isinstance(found, list) or not all(isinstance(part, str | int) for part in found):
+            raise UnexpectedShapeError(self._poll.endpoint, f"{self._job.poll.parts} is no list of parts")
+        return list(found)
 
     def _downloaded(
         self, session: Session, scope: Scope, url: str | None, data_type: str | None, phase: Phase

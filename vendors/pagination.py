@@ -34,8 +34,6 @@ _COUNTERS: Final = frozenset({PaginationType.PAGE, PaginationType.OFFSET, Pagina
 _LINK: Final = re.compile(r"<([^<>]*)>((?:\s*;\s*[^\s=;,]+\s*(?:=\s*(?:\"(?:[^\"\\]|\\.)*\"|[^\",;]*))?)*)")
 _LINK_PARAMETER: Final = re.compile(r";\s*([^\s=;,]+)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\",;]*)))?")
 
-_ABSENT: Final = (MISSING, None, "", False)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageSeen:
@@ -226,7 +224,7 @@ class Pager:
         token = self._token_from(page)
         if isinstance(token, dict):  # `next: {"href": …}`
             token = next((token[name] for name in ("href", "url") if name in token), MISSING)
-        if token in _ABSENT or (isinstance(token, str) and not token.strip()):
+        if _is_absent(token) or token == 0:  # a next page of number 0 would be the first one
             if more:
                 where = self._spec.token_from or "the answer"
                 raise PaginationError(self._endpoint, f"more pages follow, but {where} names none")
@@ -243,7 +241,7 @@ class Pager:
                 raise PaginationError(self._endpoint, "an empty page says that more follow, but has no last record")
             return False
         token = self._token_from(page)
-        if token in _ABSENT or not isinstance(token, str | int | float):
+        if _is_absent(token) or not isinstance(token, str | int | float):
             raise PaginationError(self._endpoint, f"the last record has no {self._spec.token_from} to go on from")
         return self._go_on(token, page, more=more)
 
@@ -316,6 +314,10 @@ def _total_reader(spec: Pagination) -> Getter | None:
     if spec.total is not None:
         return compile_path(spec.total)
     return compile_path("totalResults") if spec.type is PaginationType.SCIM else None
+
+
+def _is_absent(token: object) -> bool:
+    return token is MISSING or token is None or token is False or (isinstance(token, str) and not token.strip())
 
 
 def _whole_number(value: object) -> int | None:
