@@ -25,11 +25,12 @@ class Connection(Protocol):
 class Cut:
     """One exchange's time. deadline: by the monotonic clock; is_cut: it was ended; reason: why it ended early."""
 
-    __slots__ = ("connection", "deadline", "is_cut", "reason")
+    __slots__ = ("connection", "deadline", "is_cut", "reason", "sock")
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
         self.connection: Connection | None = None
+        self.sock: socket.socket | None = None  # a connection lets go of it where an answer ends with its close
         self.is_cut = False
         self.reason = ""
 
@@ -41,7 +42,7 @@ class Cut:
         connection = self.connection
         if connection is None or connection.cut is not self:  # it works for somebody else by now
             return
-        sock = connection.sock
+        sock = connection.sock or self.sock
         if sock is not None:
             with contextlib.suppress(OSError):
                 # Not SSLSocket.shutdown: that one would drop to plain text for whoever reads in the same moment.

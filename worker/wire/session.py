@@ -69,6 +69,7 @@ class _Exchange:
     waited_s: float
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    raw: Any = None
     body: Body | None = None
     cut: Cut | None = None
 
@@ -308,6 +309,8 @@ class VendorSession:
         except BaseException as error:
             spoken = self._spoken(error, under_way.cut)
             self._release(under_way.cut)
+            if under_way.raw is not None:
+                under_way.raw.close()  # its rest is nobody's answer
             self._record(under_way, b"".join(chunks), error=spoken)
             if spoken is error:
                 raise
@@ -341,13 +344,12 @@ class VendorSession:
         response = self._transport.deliver(
             ready, origin, policy=self._guard.policy, cut=cut, connect_timeout_s=connect_s, read_timeout_s=read_s
         )
-        raw: Any = response.raw
+        raw = under_way.raw = response.raw
         under_way.status = int(raw.status)
         headers = under_way.headers = {name.lower(): value for name, value in raw.headers.items()}
         self._check_cut(cut)
         size = sum(map(len, headers)) + sum(map(len, headers.values()))
         if size > self._limits.header_bytes or len(headers) > self._limits.header_fields:
-            raw.close()
             raise HeadersTooLargeError(self._limits.header_bytes, self._limits.header_fields)
         if "set-cookie" in headers:
             self._take_cookies(ready, origin, raw)

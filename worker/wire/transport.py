@@ -58,6 +58,8 @@ class _Tracked:
             cut.connection = cast("Any", self)
         self.requests_sent += 1
         super().request(*args, **kwargs)  # type: ignore[misc]
+        if cut is not None:
+            cut.sock = cast("Any", self).sock
 
 
 class _Pinned(_Tracked):
