@@ -25,6 +25,9 @@ RUN /opt/build/bin/python -m hatchling build -t wheel -d dist \
  && /opt/connection-health/bin/pip uninstall --yes pip
 
 FROM python:${PYTHON}-slim-trixie
+# The account has a name only because Celery takes one without for root.
+RUN groupadd --gid 10001 app \
+ && useradd --uid 10001 --gid 10001 --no-log-init --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin app
 COPY --from=build /opt/connection-health /opt/connection-health
 ENV PATH=/opt/connection-health/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
