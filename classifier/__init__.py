@@ -2,7 +2,7 @@
 
 from classifier.dialect import Condition, Dialect, DialectRule
 from classifier.judgement import judge
-from classifier.outcome import DataTypeOutcome, Exchange, ExceptionLink, Outcome, OwnSide
+from classifier.outcome import DataTypeOutcome, ExceptionLink, Exchange, Outcome, OwnSide
 from classifier.precedence import PRECEDENCE, classify, explain
 from classifier.verdict import DataTypeVerdict, Detail, Judgement, TraceStep, Verdict
 from classifier.vocabulary import HealthName, HealthStatus, Phase, ResolutionOwner

@@ -1,7 +1,7 @@
-"""Cases as JSON objects: what a run saw, perhaps with a label, turned into an Outcome; and how well verdicts meet labels.
+"""Cases as JSON objects: what a run saw, perhaps labelled, turned into an Outcome; and how well verdicts meet labels.
 
 The format: {"id", "vendor", "phase": "data|token|test", "outcome": {"method", "url", "status", "headers", "body",
-"exception"}, "label", "owner", "contested"}. `exception` is a dotted class name and its message, where nothing came back.
+"exception"}, "label", "owner", "contested"}. `exception` is a dotted class name and its message, where nothing came.
 """
 
 import re
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from classifier.outcome import DataTypeOutcome, Exchange, ExceptionLink, Outcome
+from classifier.outcome import DataTypeOutcome, ExceptionLink, Exchange, Outcome
 from classifier.verdict import Verdict
 from classifier.vocabulary import HealthName, Phase, ResolutionOwner
 

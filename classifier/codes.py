@@ -66,8 +66,10 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "throttle",
         "rate_limit",
         _COMMON,
-        "rate_limited ratelimited rate_limit rate_limit_error rate_limit_reached rate_limit_exceeded throttled throttle "
-        "over_rate_limit limit_requests requests_limit_exceeded too_many_requests REQUEST_LIMIT_EXCEEDED over_query_limit "
+        "rate_limited ratelimited rate_limit rate_limit_error rate_limit_reached rate_limit_exceeded "
+        "throttled throttle "
+        "over_rate_limit limit_requests requests_limit_exceeded too_many_requests REQUEST_LIMIT_EXCEEDED "
+        "over_query_limit "
         "api_limit_exceeded apiLimitReached calls_limit_exceeded max_requests rate_exceeded over_limit "
         "EXCEEDED_RATE_LIMIT exceed_rate_limit qps_limit_exceeded",
     ),
@@ -165,7 +167,8 @@ CODES: Final[tuple[CodeRule, ...]] = (
         _COMMON,
         "token_expired expired_token access_token_expired expired_access_token expired_auth EXPIRED_AUTHENTICATION "
         "session_expired jwt_expired key_expired apikey_expired credentials_expired auth_token_expired "
-        "authentication_expired oauth_token_expired INVALID_SESSION_ID SESSION_NOT_VALID invalid_session password_expired",
+        "authentication_expired oauth_token_expired INVALID_SESSION_ID SESSION_NOT_VALID invalid_session "
+        "password_expired",
     ),
     _code(
         "token_revoked",
@@ -178,7 +181,8 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "token_invalid",
         "token_invalid",
         _COMMON,
-        "invalid_auth not_authed invalid_api_key invalid_apikey bad_api_key invalid_access_token invalid_key wrong_token "
+        "invalid_auth not_authed invalid_api_key invalid_apikey bad_api_key invalid_access_token "
+        "invalid_key wrong_token "
         "invalid_auth_token token_invalid INVALID_AUTHENTICATION invalid_authentication invalid_authorization "
         "missing_auth missing_token missing_api_key no_auth auth_required authentication_required "
         "missing_authorization no_authorization apikey_invalid INVALID_TOKEN auth_token_invalid invalid_auth_header",
@@ -187,7 +191,8 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "credentials",
         "credentials_invalid",
         _COMMON,
-        "invalid_credentials bad_credentials invalid_login invalid_username_or_password invalid_password wrong_password "
+        "invalid_credentials bad_credentials invalid_login invalid_username_or_password invalid_password "
+        "wrong_password "
         "login_failed authentication_failed authentication_failure auth_failed authfailed "
         "invalid_user_credentials incorrect_credentials bad_login failed_login INVALID_LOGIN unknown_api_key",
     ),
@@ -208,7 +213,8 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "permission_missing",
         _COMMON,
         "insufficient_permission insufficient_permissions no_permission not_allowed_token_type missing_permission "
-        "missing_permissions INSUFFICIENT_ACCESS insufficient_privileges INSUFFICIENT_ACCESS_OR_READONLY user_not_admin "
+        "missing_permissions INSUFFICIENT_ACCESS insufficient_privileges INSUFFICIENT_ACCESS_OR_READONLY "
+        "user_not_admin "
         "permission_required permissions_error requires_permission ekm_access_denied team_access_denied "
         "not_permitted lack_of_permission USER_PERMISSION_DENIED INSUFFICIENT_RIGHTS not_in_channel "
         "INVALID_SUBSCRIBER_PERMISSION role_required access_not_allowed",
@@ -270,16 +276,19 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "page_token",
         "page_token_expired",
         _COMMON,
-        "invalid_cursor cursor_expired CursorExpiredError invalid_page_token InvalidNextToken InvalidNextTokenException "
+        "invalid_cursor cursor_expired CursorExpiredError invalid_page_token InvalidNextToken "
+        "InvalidNextTokenException "
         "ExpiredNextToken ExpiredNextTokenException InvalidPaginationToken invalidPageToken updatedMinTooLongAgo "
-        "fullSyncRequired syncStateNotFound syncStateInvalid resyncRequired INVALID_QUERY_LOCATOR ExpiredIteratorException",
+        "fullSyncRequired syncStateNotFound syncStateInvalid resyncRequired INVALID_QUERY_LOCATOR "
+        "ExpiredIteratorException",
     ),
     _code(
         "graphql_query",
         "bad_query",
         _GRAPHQL,
         "BAD_USER_INPUT GRAPHQL_VALIDATION_FAILED GRAPHQL_PARSE_FAILED PERSISTED_QUERY_NOT_FOUND undefinedField "
-        "argumentLiteralsIncompatible INVALID_FIELD INVALID_TYPE MALFORMED_QUERY NONEXISTENT_FIELD missingRequiredArguments "
+        "argumentLiteralsIncompatible INVALID_FIELD INVALID_TYPE MALFORMED_QUERY NONEXISTENT_FIELD "
+        "missingRequiredArguments "
         "OPERATION_RESOLUTION_FAILURE INVALID_QUERY_FILTER_OPERATOR invalidQuery UNRECOGNIZED_FIELD ODataError",
     ),
     _code(
@@ -318,7 +327,8 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "weak_credentials",
         "unauthorized",
         _COMMON,
-        "unauthorized unauthorised not_authorized not_authorised unauthenticated not_authenticated UnauthorizedException "
+        "unauthorized unauthorised not_authorized not_authorised unauthenticated not_authenticated "
+        "UnauthorizedException "
         "authorization_error invalid_request_unauthorized authentication authorization",
         weak=True,
     ),
@@ -345,7 +355,8 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "weak_method",
         "unsupported",
         _COMMON,
-        "method_not_allowed not_implemented UNIMPLEMENTED unsupported MethodNotAllowed unknown_method method_not_supported",
+        "method_not_allowed not_implemented UNIMPLEMENTED unsupported MethodNotAllowed unknown_method "
+        "method_not_supported",
         weak=True,
     ),
     _code("weak_fault", "server_error", _COMMON, "unknown UNKNOWN_ERROR unexpected_error DATA_LOSS", weak=True),

@@ -136,7 +136,8 @@ RULES: Final[tuple[ExceptionRule, ...]] = (
         "http_use",
         "bug",
         "http.client",
-        "NotConnected ImproperConnectionState CannotSendRequest CannotSendHeader ResponseNotReady UnknownTransferEncoding "
+        "NotConnected ImproperConnectionState CannotSendRequest CannotSendHeader ResponseNotReady "
+        "UnknownTransferEncoding "
         "UnimplementedFileMode",
     ),
     _rule("http_url", "bad_url", "http.client", "InvalidURL"),

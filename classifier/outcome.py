@@ -37,7 +37,8 @@ class Exchange:
     """One request and what came of it.
 
     status: None where no answer came; headers: names in lower case; body: as received and decoded from its
-    content encoding, at most 64 KiB of it; exception: outermost first, then its causes; empty where an answer came whole.
+    content encoding, at most 64 KiB of it; exception: outermost first, then its causes; empty where an answer came
+    whole.
     clipped: True where the body went on beyond what is kept here, so that its end says nothing.
     """
 

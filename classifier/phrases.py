@@ -67,6 +67,8 @@ class PhraseHit:
 
     rule: PhraseRule
     words: str
+    place: tuple[int, int] = (0, 0)
+    """Rank and place of the rule: the lower decides."""
 
 
 def _where(letters: str) -> Where:
@@ -178,7 +180,7 @@ _PAIRS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     }
 )
 _CONTINUED: Final = frozenset({"continuation", "scroll", "verification", "csrf", "device", "upload", "reset", "push"})
-_WORD: Final = re.compile(r"[a-z0-9]+(?:['’][a-z]+)?|[.;!?](?=[\s\"]|$)|[\r\n]+")
+_WORD: Final = re.compile(r"[a-z0-9]+(?:['\u2019][a-z]+)?|[.;!?](?=[\s\"]|$)|[\r\n]+")
 _LONGEST_TEXT: Final = 1_000
 _LONGEST_CODE: Final = 120
 
@@ -192,8 +194,8 @@ def _fold(words: Iterable[str]) -> tuple[str, ...]:
             folded.append(".")
             before = ""
             continue
-        if "'" in word or "’" in word:
-            word = word.replace("'", "").replace("’", "")
+        if "'" in word or "\u2019" in word:
+            word = word.replace("'", "").replace("\u2019", "")
         pairs = _PAIRS.get(before)
         if pairs is not None and word in pairs:
             before = folded[-1] = pairs[word]
@@ -256,28 +258,28 @@ class PhraseIndex:
     """Finds the phrases of a rule table in a text."""
 
     def __init__(self, rules: Iterable[PhraseRule]) -> None:
-        by_first: dict[str, list[tuple[int, int, PhraseRule, _Steps]]] = {}
-        for rule in rules:
+        by_first: dict[str, list[tuple[tuple[int, int], int, PhraseRule, _Steps]]] = {}
+        for number, rule in enumerate(rules):
             for phrase in rule.phrases:
                 steps = _steps(phrase)
                 for first in steps[0][0]:
-                    by_first.setdefault(first, []).append((rule.rank, rule.where.value, rule, steps))
+                    by_first.setdefault(first, []).append(((rule.rank, number), rule.where.value, rule, steps))
         self._by_first = {first: tuple(sorted(rows, key=lambda row: row[0])) for first, rows in by_first.items()}
 
     def find(self, words: Sequence[str], where: Where) -> PhraseHit | None:
-        """Return the hit of the lowest rank, the earliest of equals; None where no phrase decides at `where`."""
+        """Return the hit of the lowest place, the earliest of equals; None where no phrase decides at `where`."""
         best: PhraseHit | None = None
-        best_rank = 1_000
+        best_place = (1_000, 0)
         here = where.value
         for start, word in enumerate(words):
-            for rank, there, rule, steps in self._by_first.get(word, ()):
-                if rank >= best_rank:
+            for place, there, rule, steps in self._by_first.get(word, ()):
+                if place >= best_place:
                     break
                 if not there & here:
                     continue
                 end = _meets(words, start, steps)
                 if end:
-                    best, best_rank = PhraseHit(rule, " ".join(words[start:end])), rank
+                    best, best_place = PhraseHit(rule, " ".join(words[start:end]), place), place
                     break
         return best
 
@@ -303,7 +305,6 @@ _RANKS: Final[Mapping[HealthName, int]] = MappingProxyType(
         HealthName.HEALTHY: 90,
     }
 )
-_SECRET: Final = "token|apikey|credential|password|secret|jwt|clientid|bearer|passcode|username|authkey|login"
 _WRONG: Final = (
     "invalid|incorrect|malformed|unknown|unrecognized|rejected|bad|mismatch|inactive|disabled|deleted|"
     "unverified|corrupted|blacklisted"
@@ -360,7 +361,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "clock",
         "clock",
         "sbufkc",
-        "request|timestamp|signature ~ time|timestamp|date|expired|clock ~ skew|skewed|large|old|future|range|far|earlier",
+        "request|timestamp|signature ~ time|timestamp|date|expired|clock ~ skew|skewed|large|old|future|"
+        "range|far|earlier",
         "time|clock|timestamp ~~ skew|skewed",
         "difference between ~~ time",
         "signature expired",
@@ -410,7 +412,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "concurrency",
         "concurrency",
         "sbuftvkc",
-        "too many concurrent|open|running|active|pending ~ request|call|connection|session|query|job|export|operation|api",
+        "too many concurrent|open|running|active|pending ~ request|call|connection|session|query|job|"
+        "export|operation|api",
         "concurrent ~~ limit|exceed|maximum|max|reach",
         "limit|maximum|max|exceed ~ concurrent",
         "duplicate export",
@@ -510,7 +513,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sbufkc",
         "token|apikey|credential|session|jwt|key|certificate|secret|password|authorization|authentication|cookie|"
         "login|bearer|ticket ~~ expired",
-        "expired ~ token|apikey|credential|session|key|secret|password|jwt|certificate|authorization|authentication|login",
+        "expired ~ token|apikey|credential|session|key|secret|password|jwt|certificate|authorization|"
+        "authentication|login",
         "password ~~ changed|reset|change",
         rank=42,
         source="RFC 6750 section 3.1",
@@ -571,7 +575,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "not ~~ plan|subscription|license|edition|package|tier|membership",
         "plan|subscription|license|edition|tier|trial|package|membership ~ not|expired|insufficient|ended|inactive|"
         "lapsed|over|invalid|upgrade|require|missing|disallows|restricted",
-        "premium|enterprise|paid|pro|business ~ only|plan|require|feature|subscription|account|customer|customers|edition|"
+        "premium|enterprise|paid|pro|business ~ only|plan|require|feature|subscription|account|customer|"
+        "customers|edition|"
         "tier|endpoint",
         "require|insufficient|missing|invalid|no|upgrade ~~ subscription|plan|license|membership|premium|tier|edition",
         "trial ~ expired|ended|over|period",
@@ -627,7 +632,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "account_disabled",
         "account_disabled",
         "sbufkc",
-        f"account|organization|tenant|workspace|application|app|client|shop|store|company|customer|subscription ~~ {_OFF}",
+        f"account|organization|tenant|workspace|application|app|client|shop|store|company|customer|"
+        f"subscription ~~ {_OFF}",
         f"{_OFF} ~ account|organization|tenant|workspace|application|app|client|shop|store|company|customer",
         "account|organization|tenant|workspace|customer ~~ not ~ active|enabled|exist|activated",
         "account|organization|tenant|customer ~~ closed|deleted|cancelled|canceled|archived",
@@ -680,7 +686,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sbufkc",
         f"{_WRONG}|missing|expired ~ token|apikey|jwt|bearer",
         f"token|apikey|jwt|bearer ~~ {_WRONG}",
-        "token|apikey|jwt|bearer ~~ not ~ valid|recognized|exist|correct|accepted|active|match|authorized|authenticated|"
+        "token|apikey|jwt|bearer ~~ not ~ valid|recognized|exist|correct|accepted|active|match|authorized|"
+        "authenticated|"
         "verified|allowed|known|found",
         "token|apikey ~ missing|require|empty",
         "no|not|missing|require ~ apikey|bearer|jwt",
@@ -696,7 +703,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sbufkc",
         f"{_WRONG}|missing|no|not|require ~ credential|password|login|secret",
         f"credential|password|login|secret ~~ {_WRONG}|missing|failed|require|denied",
-        "credential|password|login|secret|username ~~ not ~ valid|recognized|correct|accepted|match|verified|exist|found|be",
+        "credential|password|login|secret|username ~~ not ~ valid|recognized|correct|accepted|match|"
+        "verified|exist|found|be",
         "invalid|incorrect|unknown|bad username|clientid|passcode|authentication|authorization|auth",
         "clientid ~~ invalid|incorrect|unknown|not",
         "authentication|authorization|auth|login ~ failed|error|require|denied|invalid|missing|rejected|challenge|"
@@ -834,7 +842,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sbc",
         "not query field",
         "not exist on type",
-        "unknown|invalid|undefined|unrecognized|nonexistent|nonexisting ~ field|column|attribute|argument|metric|metrics",
+        "unknown|invalid|undefined|unrecognized|nonexistent|nonexisting ~ field|column|attribute|argument|"
+        "metric|metrics",
         "syntax error",
         "graphql ~ validation|parse|invalid",
         "variable ~ invalid|require|type",
@@ -884,7 +893,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "invalid_parameter",
         "invalid_parameter",
         "sbc",
-        "invalid|missing|require|bad|incorrect|unacceptable|unknown|unrecognized ~ parameter|param|params|parameters|value|"
+        "invalid|missing|require|bad|incorrect|unacceptable|unknown|unrecognized ~ parameter|param|params|"
+        "parameters|value|"
         "argument|input|request|format|date|id|type|range|data|body|property|attribute",
         "parameter|param|params|parameters|value|argument|input|field|date|id|request|body|property ~~ invalid|require|"
         "missing|must|not|bad|incorrect|malformed|cannot|too",
@@ -901,7 +911,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "no_data",
         "no_data",
         "n",
-        "no ~ data|results|records|events|information|call|entries|items|activity|rows|matches|alerts|detections|findings "
+        "no ~ data|results|records|events|information|call|entries|items|activity|rows|matches|alerts|"
+        "detections|findings "
         "~ found|available|exist|corresponding|matching|match|for|returned",
         "no ~ matching ~ data|results|records|events|entries|items",
         rank=79,

@@ -13,7 +13,7 @@ from classifier.judgement import (
     judgement_of,
     sentence_of_exception,
 )
-from classifier.outcome import DataTypeOutcome, Exchange, ExceptionLink, Outcome, OwnSide
+from classifier.outcome import DataTypeOutcome, ExceptionLink, Exchange, Outcome, OwnSide
 from classifier.reasons import REASONS
 from classifier.verdict import DataTypeVerdict, Detail, Judgement, TraceStep, Verdict
 from classifier.vocabulary import HealthName

@@ -1,6 +1,6 @@
-"""Every reason that a verdict may carry: the health it means, the sentence that says so, and what its owner should do.
+"""Every reason that a verdict may carry: its health, the sentence that says so, and what its owner should do.
 
-A rule names a reason and nothing else; name, status and owner follow from it here. Ids are stable: they are on the wire.
+A rule names a reason and nothing else; name, status and owner follow from it. Ids are stable: they are on the wire.
 """
 
 from collections.abc import Mapping

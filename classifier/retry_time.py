@@ -119,7 +119,10 @@ def _bounded(moment: datetime, observed_at: datetime) -> datetime:
 
 
 def _their_now(headers: Mapping[str, str], observed_at: datetime) -> datetime:
-    """Return the vendor's clock where it shows one: dates of theirs are read by it, so that a wrong clock does no harm."""
+    """Return the vendor's clock where it shows one.
+
+    Their dates are read by it, so that a wrong clock, theirs or ours, does no harm.
+    """
     said = headers.get("date")
     theirs = _date(said) if said else None
     return observed_at if theirs is None else theirs
@@ -142,10 +145,7 @@ def _structured(headers: Mapping[str, str], observed_at: datetime) -> datetime |
     value = headers.get("ratelimit")
     if not value:
         return None
-    spent: list[float] = []
-    for parameters in _fields(value):
-        if "t" in parameters and parameters.get("r", 0.0) == 0.0:
-            spent.append(parameters["t"])
+    spent = [parameters["t"] for parameters in _fields(value) if "t" in parameters and parameters.get("r", 0.0) == 0.0]
     if not spent:
         older = dict(part.strip().split("=", 1) for part in value[:500].split(",") if "=" in part and ";" not in part)
         reset = older.get("reset", "")
@@ -181,28 +181,29 @@ def _plain(name: object) -> str:
     return "".join([letter for letter in str(name)[:40].lower() if letter.isalnum()])
 
 
-def _of_members(node: object, observed_at: datetime, depth: int = 0) -> datetime | None:
-    if depth > 5:
-        return None
-    if isinstance(node, list):
-        for item in node[:5]:
-            found = _of_members(item, observed_at, depth + 1)
-            if found is not None:
-                return found
-        return None
-    if not isinstance(node, Mapping):
-        return None
+def _named_times(node: Mapping[object, object], observed_at: datetime) -> Iterator[datetime]:
     for name, value in list(node.items())[:40]:
         plain = _plain(name)
         if plain in _BODY_WAITS or plain in _BODY_TIMES:
             moment = _moment(value, observed_at, factor=0.001 if plain.endswith("ms") else 1.0)
             if moment is not None:
-                return moment
-    for value in list(node.values())[:40]:
-        if isinstance(value, (Mapping, list)):
-            found = _of_members(value, observed_at, depth + 1)
-            if found is not None:
-                return found
+                yield moment
+
+
+def _of_members(document: object, observed_at: datetime) -> datetime | None:
+    """Return the latest time that members name, of those that stand outermost; reads five levels."""
+    level: list[object] = [document]
+    for _depth in range(6):
+        found = [moment for node in level if isinstance(node, Mapping) for moment in _named_times(node, observed_at)]
+        if found:
+            return max(found)
+        inner: list[object] = []
+        for node in level:
+            parts = (
+                list(node.values())[:40] if isinstance(node, Mapping) else node[:5] if isinstance(node, list) else ()
+            )
+            inner.extend(part for part in parts if isinstance(part, (Mapping, list)))
+        level = inner[:100]
     return None
 
 
@@ -227,10 +228,12 @@ def retry_at(
     theirs = _their_now(headers, observed_at)
     moment = _moment(headers.get("retry-after"), theirs) or _moment(headers.get("retry-after-ms"), theirs, factor=0.001)
     if moment is None:
-        for name, value in headers.items():
-            if name != "retry-after" and ("retryafter" in name or "retry-after" in name):
-                moment = _moment(value, theirs, factor=0.001 if "ms" in name.rsplit("-", 1)[-1] else 1.0)
-                break
+        said = (
+            _moment(value, theirs, factor=0.001 if "ms" in name.rsplit("-", 1)[-1] else 1.0)
+            for name, value in headers.items()
+            if name != "retry-after" and ("retryafter" in name or "retry-after" in name)
+        )
+        moment = max((found for found in said if found is not None), default=None)
     if moment is None:
         moment = _structured(headers, theirs) or _resets(headers, theirs)
     if moment is None and body_members is not None:

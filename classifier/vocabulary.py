@@ -34,7 +34,7 @@ class ResolutionOwner(StrEnum):
 class Phase(StrEnum):
     """What an exchange was for: getting a token, reading data, or testing the credentials."""
 
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 - a phase, no secret
     DATA = "data"
     TEST = "test"
 

@@ -11,9 +11,10 @@
         source: https://…
         example: {status: 200, body: '{"ok": false, "error": "org_login_required"}'}
 
-`when` may hold `status` (numbers, or 4xx and the like), `phase`, `codes`, `paths` (a dotted path into the body's JSON, or
-an XML element's name -> values, or `any`), `headers` (name -> values, or `any`), `words`, `url`, `empty_body`. The first
-rule whose every condition holds decides; where none does, the general rules do. `name` must be what the reason means.
+`when` may hold `status` (numbers, or 4xx and the like), `phase`, `codes`, `paths` (a dotted path into the body's JSON,
+or an XML element's name -> values, or `any`), `headers` (name -> values, or `any`), `words`, `url`, `empty_body`. The
+first rule whose every condition holds decides; where none does, the general rules do. `name` must be what the reason
+means.
 """
 
 from collections.abc import Iterator, Mapping

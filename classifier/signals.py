@@ -1,0 +1,190 @@
+"""What an answer's codes, words and headers say, asked once each: the findings that the stages of a judgement weigh."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+from classifier.codes import BY_CODE, CodeRule, squashed
+from classifier.phrases import INDEX, PhraseHit, Where, words_of, words_of_code
+from classifier.reading import Reading
+from classifier.reasons import REASONS
+from classifier.vocabulary import HealthName, Phase
+
+VAGUE_RANKS: Final = frozenset({56, 57})
+"""Word rules of these ranks say no more than `forbidden` does; a spent rate limit in a header beats them."""
+OURS_RANK: Final = 79
+"""Word rules from this rank on speak of our own request; a weak code of another kind beats them."""
+_MOST_CODES: Final = 12
+_MOST_WORDS: Final = 200
+"""Words of all texts together: what is to be said of an error is said by then, and a hostile answer costs no more."""
+
+_ORDER: Final[Mapping[HealthName, int]] = MappingProxyType(
+    {
+        HealthName.RATE_LIMIT_EXCEEDED: 0,
+        HealthName.UNAUTHORIZED: 1,
+        HealthName.INTERNAL_ERROR: 2,
+        HealthName.VENDOR_SERVER_ERROR: 3,
+        HealthName.VENDOR_CLIENT_ERROR: 4,
+        HealthName.EXECUTION_TIMEOUT: 5,
+        HealthName.HEALTHY: 6,
+    }
+)
+_MISSING_MAY: Final = frozenset({"feature_disabled", "licence", "account_disabled", "token_expired", "token_revoked"})
+"""Reasons of the customer's that a code may give to a 404 or 410."""
+_DENIED_MAY: Final = frozenset({"clock", "wrong_client"})
+"""Reasons of ours that a code may give to a 401, 402 or 403."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeHit:
+    """A code rule that was met, and the code that met it."""
+
+    rule: CodeRule
+    code: str
+
+
+class _Unasked(Enum):
+    """The place of a finding that was not asked for yet: None is an answer too."""
+
+    YET = "yet"
+
+
+_YET: Final = _Unasked.YET
+_PLACE: Final[Mapping[str, int]] = MappingProxyType(
+    {rule.id: place for place, rule in enumerate(dict.fromkeys(BY_CODE.values()))}
+)
+
+
+def where_of(reading: Reading) -> Where:
+    """Return where an answer's words were met."""
+    status = reading.status
+    if status < 300:
+        return Where.BODY
+    if status in _WHERE:
+        return _WHERE[status]
+    if status >= 500:
+        return Where.FAULT
+    return _BAD_OR_TOKEN if reading.exchange.phase is Phase.TOKEN else Where.BAD
+
+
+_BAD_OR_TOKEN: Final = Where.BAD | Where.TOKEN
+_WHERE: Final[Mapping[int, Where]] = MappingProxyType(
+    {
+        401: Where.UNAUTHORIZED,
+        402: Where.FORBIDDEN,
+        403: Where.FORBIDDEN,
+        404: Where.MISSING,
+        410: Where.MISSING,
+        429: Where.THROTTLED,
+    }
+)
+
+
+def may_decide(reason: str, status: int) -> bool:
+    """Return whether a code with this meaning may overrule an answer's status."""
+    name = REASONS[reason].name
+    if status < 300 or name is HealthName.RATE_LIMIT_EXCEEDED:
+        return True
+    if status >= 500:
+        return name in {HealthName.VENDOR_SERVER_ERROR, HealthName.UNAUTHORIZED}
+    if status in {401, 402, 403}:
+        return name is HealthName.UNAUTHORIZED or reason in _DENIED_MAY
+    if status in {404, 410}:
+        return name in {HealthName.VENDOR_CLIENT_ERROR, HealthName.HEALTHY} or reason in _MISSING_MAY
+    return status != 429
+
+
+class Signals:
+    """An answer's findings. Each is looked for when it is first asked for, and kept."""
+
+    __slots__ = ("_code_words", "_keys", "_strong", "_weak", "_words", "reading", "where")
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.where = where_of(reading)
+        self._keys = [(squashed(code), code) for code in reading.codes[:_MOST_CODES]]
+        self._strong: CodeHit | _Unasked | None = _YET
+        self._weak: CodeHit | _Unasked | None = _YET
+        self._code_words: PhraseHit | _Unasked | None = _YET
+        self._words: PhraseHit | _Unasked | None = _YET
+
+    def _listed(self, *, weak: bool) -> CodeHit | None:
+        best: CodeHit | None = None
+        best_place = (99, 0)
+        status = self.reading.status
+        for key, code in self._keys:
+            rule = BY_CODE.get(key)
+            if rule is None or rule.weak is not weak or not may_decide(rule.reason, status):
+                continue
+            place = (_ORDER[REASONS[rule.reason].name], _PLACE[rule.id])
+            if place < best_place:
+                best, best_place = CodeHit(rule, code), place
+        return best
+
+    @property
+    def strong_code(self) -> CodeHit | None:
+        """The listed code that decides: throttling before credentials, those before the rest."""
+        if self._strong is _YET:
+            self._strong = self._listed(weak=False)
+        return self._strong
+
+    @property
+    def weak_code(self) -> CodeHit | None:
+        """The listed code that says no more than a status."""
+        if self._weak is _YET:
+            self._weak = self._listed(weak=True)
+        return self._weak
+
+    @property
+    def code_words(self) -> PhraseHit | None:
+        """What codes that are not listed say, read as words."""
+        if self._code_words is _YET:
+            self._code_words = self._read_codes()
+        return self._code_words
+
+    def _read_codes(self) -> PhraseHit | None:
+        best: PhraseHit | None = None
+        here = self.where.value
+        status = self.reading.status
+        for key, code in self._keys:
+            if key in BY_CODE or key.isdecimal():
+                continue
+            hit = INDEX.find(words_of_code(code), Where.CODE)
+            if hit is None or not hit.rule.where.value & here or not may_decide(hit.rule.reason, status):
+                continue
+            if best is None or hit.place < best.place:
+                best = hit
+        return best
+
+    @property
+    def words(self) -> PhraseHit | None:
+        """What the sentences say."""
+        if self._words is _YET:
+            self._words = self._read_texts()
+        return self._words
+
+    def _read_texts(self) -> PhraseHit | None:
+        best: PhraseHit | None = None
+        left = _MOST_WORDS
+        for text in self.reading.texts[:_MOST_CODES]:
+            words = words_of(text)[:left]
+            left -= len(words)
+            hit = INDEX.find(words, self.where)
+            if hit is not None and (best is None or hit.place < best.place):
+                best = hit
+            if left <= 0:
+                break
+        return best
+
+
+def nothing_remaining(headers: Mapping[str, str]) -> str | None:
+    """Return the name of the header that says that a rate limit is spent, None where none does."""
+    for name, value in headers.items():
+        if "remaining" in name and ("limit" in name or "quota" in name):
+            if value.split(",", 1)[0].split(";", 1)[0].strip() in {"0", "0.0"}:
+                return name
+        elif name == "ratelimit" and (";r=0;" in f"{value};" or "remaining=0" in value.replace(" ", "")):
+            return name
+    return None
