@@ -4,12 +4,14 @@ A server never runs as root. Where we are root it runs as an account that needs 
 must lie where that account can go: not below a home that only root may enter. Nothing here starts a process.
 """
 
+import fcntl
 import hashlib
 import os
 import pwd
 import shutil
 import stat
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,8 @@ _PEOPLE_WHO_OWN_NOTHING: Final = ("nobody", "daemon", "postgres")
 _LASTING: Final = Path("/var/tmp")  # noqa: S108 -- only a folder below it that we made and whose owner we check
 _SHORT: Final = Path("/tmp")  # noqa: S108 -- likewise; the shortest place that every system has
 _MARK: Final = "lock"
+_PROGRAMS: Final = "programs-"
+_DAY_S: Final = 86_400
 _ELSEWHERE: Final = "elsewhere"
 _NOT_A_SERVERS: Final = "is not empty and not a server's: choose a new folder"
 
@@ -113,7 +117,7 @@ def reachable_copy(root: Path, account: Account | None) -> Path:
     if account is None or all(map(account.may_enter, folders)):
         return root
     version = resolved.stat()
-    base = _own_base(_LASTING) / f"programs-{_digest(resolved)}-{version.st_mtime_ns:x}"
+    base = _own_base(_LASTING) / f"{_PROGRAMS}{_digest(resolved)}-{version.st_mtime_ns:x}"
     package = resolved.parent
     copy = base / package.name / resolved.name
     if copy.exists():
@@ -133,6 +137,7 @@ def reachable_copy(root: Path, account: Account | None) -> Path:
         unfinished.rename(base)
     except OSError:  # somebody else was first; theirs is as good
         shutil.rmtree(unfinished)
+    _remember(base, resolved)
     return copy
 
 
@@ -145,6 +150,7 @@ def remove(data_dir: Path) -> None:
     shutil.rmtree(_base_path(_SHORT) / _digest(home), ignore_errors=True)
     if home != asked and home.parent == _base_path(_LASTING):
         shutil.rmtree(home, ignore_errors=True)
+        _note_of(home).unlink(missing_ok=True)
     if (asked / _MARK).exists() or (asked / _ELSEWHERE).is_symlink():
         shutil.rmtree(asked)
 
@@ -180,8 +186,11 @@ def _place_elsewhere(asked: Path) -> Path:
     # The link tells a reader of the folder where its content is, and lets remove() find it.
     if any(asked.iterdir()):
         raise DirectoryRefusedError(asked, _NOT_A_SERVERS)
-    home = _own_base(_LASTING) / _digest(asked)
+    base = _own_base(_LASTING)
+    _sweep(base)
+    home = base / _digest(asked)
     (asked / _ELSEWHERE).symlink_to(home)
+    _remember(home, asked)
     return home
 
 
@@ -231,6 +240,40 @@ def _own_base(parent: Path) -> Path:
         raise DirectoryRefusedError(base, "was put there by somebody else: have it removed")
     base.chmod(0o711)  # past the umask: others' servers pass through, and cannot list it
     return base
+
+
+def _note_of(kept: Path) -> Path:
+    return kept.with_name(f"{kept.name}.of")
+
+
+def _remember(kept: Path, source: Path) -> None:
+    """Note for whose sake something is kept, so that it can go when that is gone."""
+    _note_of(kept).write_text(str(source), encoding="utf-8")
+
+
+def _sweep(base: Path) -> None:
+    """Remove what is kept for folders that somebody deleted without asking us."""
+    for note in base.glob("*.of"):
+        source, kept = Path(note.read_text(encoding="utf-8")), note.with_suffix("")
+        wanted = source.exists() if kept.name.startswith(_PROGRAMS) else (source / _ELSEWHERE).is_symlink()
+        if not wanted and not _is_in_use(kept):
+            shutil.rmtree(kept, ignore_errors=True)
+            note.unlink()
+
+
+def _is_in_use(kept: Path) -> bool:
+    if not kept.exists():
+        return False
+    if kept.name.startswith(_PROGRAMS):  # a server may still run from it, and nobody tells
+        return time.time() - kept.stat().st_mtime < _DAY_S
+    try:
+        with (kept / _MARK).open("rb") as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def _check_length(path: Path) -> None:

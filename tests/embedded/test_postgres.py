@@ -1,6 +1,7 @@
 """PostgreSQL as an owner has it: what survives, what ends, and what is refused."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -356,6 +357,23 @@ def test_below_a_folder_that_only_root_may_enter_the_data_lie_elsewhere(tmp_path
     small(asked).remove()
     assert not home.exists()
     assert not asked.exists()
+
+
+@pytest.mark.usefixtures("lasting")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's folders are closed to the server's account")
+def test_what_lies_elsewhere_goes_after_its_folder_was_deleted(tmp_path: Path) -> None:
+    tmp_path.parent.chmod(0o700)
+    with small(tmp_path / "deleted while it runs") as server:
+        running = (server.data_dir / "elsewhere").readlink()
+        shutil.rmtree(server.data_dir)
+        with small(tmp_path / "deleted afterwards") as other:
+            stopped = (other.data_dir / "elsewhere").readlink()
+        assert running.exists()
+        shutil.rmtree(other.data_dir)
+        with small(tmp_path / "next") as following:
+            assert not stopped.exists()
+            assert running.exists()
+            assert (following.data_dir / "elsewhere").readlink().exists()
 
 
 @pytest.mark.usefixtures("lasting")
