@@ -14,6 +14,11 @@ app = typer.Typer(no_args_is_help=True, help="The settings in force.", rich_mark
 SET = "set, not shown"
 
 
+@app.callback()
+def config() -> None:
+    """Show the settings in force, and where each comes from."""  # without this, one command alone would be no group
+
+
 @app.command("show")
 def show(ctx: typer.Context, *, as_json: Json = False) -> None:
     """Show every setting, its value and where it comes from. Secrets are never shown."""

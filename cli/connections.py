@@ -23,6 +23,7 @@ from models import connections
 from models.connections import UNSET, ConnectionFilter, ConnectionView
 from models.database import Database
 from models.vocabulary import ConnectionState, Trigger
+from vendors.credentials_schema import prepare
 from vendors.definition import Definition
 from worker import credentials as live
 from worker.credentials import ProbeReport
@@ -80,12 +81,14 @@ def add(
         with at.control.connection() as db:
             organization = find_organization(db, org)
         given = gather(file=credentials_file, source=credentials, schema=definition.credentials, vendor=vendor)
+        options = _options(option, options_file, definition)
+        prepare(definition, given or {}, options)  # what is not tested must at least have the right form
         connection_id, report = live.create(
             at,
             organization_id=organization.organization_id,
             vendor=vendor,
             credentials=given or {},
-            options=_options(option, options_file, definition),
+            options=options,
             identifier=identifier,
             refresh_interval_secs=interval,
             timeout_secs=timeout,
@@ -194,6 +197,7 @@ def update(
             raise BadInputError("nothing to change: give --identifier, --option, --interval, --timeout or credentials")
         report = None
         if given is not None:
+            prepare(definition, given, options)
             report = live.replace(
                 at,
                 before.connection_id,

@@ -21,7 +21,7 @@ from cli.failures import explain
 from cli.stack import LocalStack, Wishes
 from cli.stop_signals import stoppable
 from cli.story import ACTS, Act, Part, Stage, Story
-from models import connections
+from models import connections, history
 from models.connections import ConnectionFilter, ConnectionView
 from simulator.server import Simulator
 from worker import credentials as worker_credentials
@@ -67,7 +67,7 @@ class Demo:
             self._organization_id = connections.create_organization(db, ORGANIZATION).organization_id
         parts = [Part(act, self._add(act)) for act in ACTS]
         stage = Stage(world=self._simulator.world, replace_credentials=self._replace)
-        self._story = Story(stage, parts, self._tell)
+        self._story = Story(stage, parts, self._tell, self._prove)
 
     def play(self, *, once: bool) -> Story:
         """Tell the story, once or until somebody ends it. Raises StoryFailedError."""
@@ -125,6 +125,14 @@ class Demo:
             options={"port": self._simulator.port},
         )
         wake(self._app, connection_id)
+
+    def _prove(self, view: ConnectionView) -> str:
+        if view.health is None:
+            return ""
+        with self._station.database.connection() as db:
+            run = history.get_run(db, view.connection_id, view.health.run_seq)
+        exchange = proof(None if run is None else run.evidence)
+        return exchange or view.health.sentence or ""
 
     def _views(self) -> Sequence[ConnectionView]:
         with self._station.database.connection() as db:
@@ -186,15 +194,15 @@ def _run(folder: Path, *, once: bool) -> None:
         output.note(f"  CONNECTION_HEALTH_HOME={folder.resolve()} connection-health connections list")
         demo = Demo(stack, simulator)
         demo.set_up()
-        _summarize(demo.play(once=once))
+        _summarize(demo.play(once=once), stack.station.settings.platform_name)
 
 
-def _summarize(story: Story) -> None:
+def _summarize(story: Story, platform: str) -> None:
     rows: list[list[output.Cell]] = []
     for name in HealthName:
         sighting = story.seen[name]
         health = sighting.view.health
-        who = output.who_acts(name, health.owner if health else None, "you")
+        who = output.who_acts(name, health.owner if health else None, platform)
         back = next((part for part in story.parts if part.connection_id == sighting.view.connection_id), None)
         healed = f"{back.over_at_s - story.began_s:.0f}s" if back is not None and back.over_at_s else ""
         rows.append(
@@ -203,7 +211,7 @@ def _summarize(story: Story) -> None:
                 who,
                 f"{sighting.after_s:.0f}s",
                 sighting.view.identifier or "",
-                proof(health.evidence if health else None),
+                sighting.proof,
                 healed,
             ]
         )

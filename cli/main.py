@@ -4,10 +4,12 @@ A command's module is loaded when the command is called: the libraries behind al
 more, and `--help`, completion and `classify` need few of them.
 """
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,8 +68,13 @@ class Words(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a failure becomes a sentence on standard error and an exit code."""
         try:
-            return super().invoke(ctx)
-        except (typer.Exit, typer.Abort, typer.TyperException, KeyboardInterrupt, BrokenPipeError):
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            # Whoever read us has seen enough (`… | head`). What is still buffered must not fail at the end once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(Exit.OK) from error
+        except (typer.Exit, typer.Abort, typer.TyperException, KeyboardInterrupt):
             raise
         except Exception as error:
             if ctx.params.get("debug"):
@@ -75,6 +82,7 @@ class Words(TyperGroup):
             code, sentence = import_module("cli.failures").explain(error)
             typer.echo(f"Error: {sentence}", err=True)
             raise typer.Exit(code) from error
+        return result
 
 
 app = typer.Typer(
@@ -90,12 +98,24 @@ for _name, _word in WORDS.items():
     app.add_typer(typer.Typer(), name=_name, help=_word.help)
 
 
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        try:
+            typer.echo(f"connection-health {version('connection-health')}")
+        except PackageNotFoundError:
+            typer.echo("connection-health, not installed: run from its source")
+        raise typer.Exit
+
+
 @app.callback()
 def connection_health(
     ctx: typer.Context,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file with settings; the environment beats it.", dir_okay=False)
     ] = None,
+    _version: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of a failure.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Run connection syncs against vendor APIs, and know which connections work and who must act.
@@ -113,12 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     if DEBUG_FLAG in options:
         # It says something about the whole, so it may stand anywhere before a bare `--`.
         options = [DEBUG_FLAG, *(each for each in options if each != DEBUG_FLAG)]
-    try:
-        app([*options, *rest], prog_name="connection-health")
-    except BrokenPipeError:
-        # Whoever read us has seen enough (`… | head`). Closing here keeps the interpreter from complaining at its end.
-        sys.stderr.close()
-        sys.exit(Exit.OK)
+    app([*options, *rest], prog_name="connection-health")
 
 
 def _cut(arguments: list[str]) -> tuple[list[str], str, list[str]]:

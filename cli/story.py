@@ -66,11 +66,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """A health that was seen for the first time. after_s: since the story began."""
+    """A health that was seen for the first time. after_s: since the story began; proof: what it rests on."""
 
     name: HealthName
     after_s: float
     view: ConnectionView
+    proof: str
 
 
 def _fault(vendor: str, kind: str, **how: object) -> Callable[[Stage], None]:
@@ -195,6 +196,7 @@ class Story:
     stage: Stage
     parts: Sequence[Part]
     tell: Callable[[str], None]
+    prove: Callable[[ConnectionView], str]
     began_s: float = field(default_factory=time.monotonic)
     seen: dict[HealthName, Sighting] = field(default_factory=dict)
     opened_at_s: float | None = None
@@ -231,7 +233,9 @@ class Story:
         for view in views.values():
             health = view.health
             if health is not None and health.name not in self.seen:
-                self.seen[health.name] = Sighting(name=health.name, after_s=now_s - self.began_s, view=view)
+                after_s = now_s - self.began_s
+                proof = self.prove(view)
+                self.seen[health.name] = Sighting(name=health.name, after_s=after_s, view=view, proof=proof)
 
     def _play(self, part: Part, view: ConnectionView | None, now_s: float) -> None:
         act = part.act
