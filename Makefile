@@ -47,12 +47,14 @@ check: $(VENV)/.dev ## what must hold besides the tests: format, lint, types, la
 	$(BIN)/hadolint Dockerfile
 
 .PHONY: bench
-bench: $(VENV)/.dev ## measure it side by side with what it is to be measured by
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(VENV)/.dev ## measure it side by side with what it is to be measured by; ONLY=claim for one
+	@failed=; for script in $$(grep -l __main__ $(if $(ONLY),benchmarks/$(ONLY).py,benchmarks/*.py)); do \
+	  echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script $(ARGS) || failed="$$failed $$script"; done; \
+	  [ -z "$$failed" ] || { echo "targets missed:$$failed"; exit 1; }
 
 .PHONY: soak
 soak: $(VENV)/.dev ## break it at random for MINUTES (10), and see that every guarantee holds
-	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10) $(ARGS)
+	PYTHONPATH=. $(BIN)/python tests/faults/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 .PHONY: lock
 lock: ## pin requirements/*.txt anew from requirements/*.in; UPGRADE=1 takes the newest (needs uv)
