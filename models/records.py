@@ -78,18 +78,19 @@ class RecordCount:
 
 
 # The run's row is locked against whoever would end it, to the end of the transaction. Then: what an earlier run met
-# after its last stored cursor will be read again, so it is forgotten; what this page met is noted; and the places (from
-# 1) of the records that are new or different come back, with whether they were there. Place 0 says that the run is
-# current, and whether this session has its `arrival`. Digests lie end to end in one value.
+# after its last stored cursor will be read again, so it is forgotten, and so is what a run met that came to its end;
+# what this page met is noted; and the places (from 1) of the records that are new or different come back, with whether
+# they were there. Place 0 says that the run is current, and whether this session has its `arrival`. Digests lie end to
+# end in one value.
 _COMPARE: Final = Statement(f"""
 WITH me AS MATERIALIZED (
   SELECT r.connection_id FROM run r
    WHERE r.connection_id = %(connection_id)s AND r.run_seq = %(run_seq)s AND r.worker_id = %(worker_id)s
      FOR KEY SHARE
 ), forgotten AS (
-  DELETE FROM sighting g USING me
+  DELETE FROM sighting g USING me, connection_sched s
    WHERE g.connection_id = me.connection_id AND g.data_type = %(data_type)s AND g.run_seq < %(run_seq)s
-     AND NOT g.covered
+     AND s.connection_id = me.connection_id AND (NOT g.covered OR g.run_seq <= s.succeeded_seq)
 ), page AS MATERIALIZED (
   SELECT p.record_id, p.place FROM me, unnest(%(ids)s::text[]) WITH ORDINALITY AS p (record_id, place)
 ), noted AS (

@@ -161,10 +161,6 @@ claimed AS (
   SELECT connection_id, run_seq, %(worker_id)s, organization_id, vendor, trigger, scheduled_for, skipped_slots,
          cred_version, now(), now() + make_interval(secs => timeout_secs + {GRACE_S})
     FROM begun
-), counted AS (
-  INSERT INTO tally AS t (name, shard, value)
-  SELECT 'skipped_slots', pg_backend_pid() %% 16, sum(skipped_slots) FROM begun HAVING sum(skipped_slots) > 0
-  ON CONFLICT (name, shard) DO UPDATE SET value = t.value + excluded.value
 )
 SELECT connection_id, run_seq, organization_id, vendor, trigger, scheduled_for, skipped_slots, cred_version,
        timeout_secs, refresh_interval_secs, options, now(), now() + make_interval(secs => timeout_secs + {GRACE_S}),
@@ -176,18 +172,23 @@ SELECT connection_id, run_seq, organization_id, vendor, trigger, scheduled_for, 
 _LEASED: Final = """
 EXISTS (SELECT FROM worker w WHERE w.worker_id = %(worker_id)s AND w.lease_until > now() AND w.retired_at IS NULL)"""
 
-_CLAIM_ONE: Final = Statement(f"""
+
+def _claim_one(within_limit: str) -> Statement:
+    return Statement(f"""
 WITH due AS (
   SELECT {_DUE_COLUMNS}
     FROM connection_sched s JOIN vendor_limit l ON l.vendor = s.vendor
    WHERE s.connection_id = %(connection_id)s AND s.enabled AND s.active_seq IS NULL
      AND (s.next_due_at <= now() OR NOT %(due_only)s)
      AND (l.paused_until IS NULL OR l.paused_until <= now())
-     AND (l.max_inflight IS NULL
-          OR %(counted)s AND (SELECT count(*) FROM run r WHERE r.vendor = l.vendor) < l.max_inflight)
+     AND {within_limit}
      AND {_LEASED}
      FOR UPDATE OF s SKIP LOCKED
 ), {_CLAIM}""")  # noqa: S608 - put together from this module's constants
+
+
+_CLAIM_UNLIMITED: Final = _claim_one("l.max_inflight IS NULL")
+_CLAIM_COUNTED: Final = _claim_one("(SELECT count(*) FROM run r WHERE r.vendor = l.vendor) < l.max_inflight")
 
 _LOCK_LIMIT: Final = Statement("""
 SELECT l.max_inflight
@@ -203,14 +204,14 @@ def claim(db: Connection[Any], connection_id: UUID, *, worker_id: UUID, due_only
     due_only False takes a connection that is not due as well (its caller has just asked for a run). None too where the
     worker holds no lease.
     """
-    params = {"connection_id": connection_id, "worker_id": worker_id, "due_only": due_only, "counted": False}
-    found = row(db, _CLAIM_ONE, params)
+    params = {"connection_id": connection_id, "worker_id": worker_id, "due_only": due_only}
+    found = row(db, _CLAIM_UNLIMITED, params)
     if found is None:
         # A vendor with a limit: its row is locked first, and the runs are counted by a statement that begins after
         # that. Within one statement the count would not see what the former holder of the lock has just committed.
         with db.transaction():
             if row(db, _LOCK_LIMIT, params) is not None:
-                found = row(db, _CLAIM_ONE, {**params, "counted": True})
+                found = row(db, _CLAIM_COUNTED, params)
     return None if found is None else _claimed(found, worker_id)
 
 
@@ -356,7 +357,8 @@ kept AS (
 
 _CHANGED: Final = "(h.name, h.reason, h.owner) IS DISTINCT FROM (v.name, v.reason, v.owner)"
 
-# Health follows the highest finished run only, and a deleted connection keeps the health it had.
+# Health follows the highest finished run only, and a deleted connection keeps the health it had. A change of name,
+# reason or owner moves changed_seq, and with that the table itself writes its history and the event (models/tables.py).
 _JUDGE: Final = f"""
 judged AS (
   UPDATE health h
@@ -376,24 +378,11 @@ judged AS (
                                  ELSE h.first_success_at END,
          last_success_at = CASE WHEN v.name = 'HEALTHY' THEN now() ELSE h.last_success_at END
     FROM ended e JOIN verdict v ON v.connection_id = e.connection_id
-   WHERE h.connection_id = ANY(ARRAY(SELECT connection_id FROM ended))
-     AND h.connection_id = e.connection_id AND h.run_seq < e.run_seq AND h.connection_state <> 'DELETED'
-  RETURNING h.connection_id, h.organization_id, h.vendor, h.run_seq, h.changed_seq, h.name, h.status, h.owner,
-            h.reason, h.rule, h.sentence, h.next_step, h.retry_at, h.previous_name, h.previous_reason, h.since
-), changed AS (
-  INSERT INTO health_history (connection_id, run_seq, changed_at, name, status, owner, reason, rule, sentence,
-                              previous_name, previous_reason)
-  SELECT connection_id, run_seq, now(), name, status, owner, reason, rule, sentence, previous_name, previous_reason
-    FROM judged WHERE changed_seq = run_seq
-), told AS (
-  INSERT INTO event (connection_id, run_seq, organization_id, created_at, next_attempt_at, payload)
-  SELECT connection_id, run_seq, organization_id, now(), now(), jsonb_build_object(
-      'type', 'connection.health_changed', 'connection_id', connection_id, 'organization_id', organization_id,
-      'vendor', vendor, 'run_seq', run_seq, 'name', name, 'status', status, 'resolution_owner', owner,
-      'reason', reason, 'sentence', sentence, 'next_step', next_step, 'retry_at', retry_at,
-      'previous_name', previous_name, 'previous_reason', previous_reason, 'since', since, 'changed_at', now())
-    FROM judged WHERE changed_seq = run_seq
+   WHERE h.connection_id = e.connection_id AND h.run_seq < e.run_seq AND h.connection_state <> 'DELETED'
 )"""  # noqa: S608 - put together from this module's constants
+
+# The same for many runs: an array of ids keeps the planner from reading the whole table for them.
+_OF_MANY: Final = "= ANY(ARRAY(SELECT connection_id FROM ended))"
 
 _ENDED: Final = """r.connection_id, r.run_seq, r.worker_id, r.organization_id, r.vendor, r.trigger, r.scheduled_for,
             r.skipped_slots, r.cred_version, r.started_at, r.deadline_at"""
@@ -416,14 +405,12 @@ WITH ended AS (
 ), freed AS (
   UPDATE connection_sched s
      SET active_seq = NULL, crash_streak = 0,
+         succeeded_seq = CASE WHEN %(state)s = 'SUCCEEDED' THEN e.run_seq ELSE s.succeeded_seq END,
          next_due_at = CASE WHEN s.requested_trigger IS NOT NULL THEN least(s.next_due_at, now())
                             ELSE COALESCE(now() + make_interval(secs => %(next_in_s)s::double precision), s.slot_at) END
     FROM ended e
-   WHERE s.connection_id = ANY(ARRAY(SELECT connection_id FROM ended))
-     AND s.connection_id = e.connection_id AND s.active_seq = e.run_seq
-), {_KEEP}, {_JUDGE}, swept AS (
-  DELETE FROM sighting g USING ended e WHERE g.connection_id = e.connection_id AND %(state)s = 'SUCCEEDED'
-)
+   WHERE s.connection_id = e.connection_id AND s.active_seq = e.run_seq
+), {_KEEP}, {_JUDGE}
 SELECT count(*) FROM ended""")  # noqa: S608 - put together from this module's constants
 
 # A repeated finish of our own, after an unknown COMMIT, is no late result.
@@ -494,8 +481,7 @@ WITH ended AS (
          next_due_at = CASE WHEN %(due_at_once)s OR s.requested_trigger IS NOT NULL THEN least(s.next_due_at, now())
                             ELSE s.slot_at END
     FROM ended e
-   WHERE s.connection_id = ANY(ARRAY(SELECT connection_id FROM ended))
-     AND s.connection_id = e.connection_id AND s.active_seq = e.run_seq
+   WHERE s.connection_id {_OF_MANY} AND s.connection_id = e.connection_id AND s.active_seq = e.run_seq
 ), kept AS (
   INSERT INTO run_history (connection_id, run_seq, finished_at, state, worker_id, organization_id, vendor, trigger,
     scheduled_for, skipped_slots, cred_version, started_at, deadline_at, reason)
@@ -565,8 +551,7 @@ WITH lost AS MATERIALIZED (
          next_due_at = CASE WHEN s.crash_streak < {RETRIES_OF_LOST} OR s.requested_trigger IS NOT NULL
                             THEN least(s.next_due_at, now()) ELSE s.slot_at END
     FROM ended e
-   WHERE s.connection_id = ANY(ARRAY(SELECT connection_id FROM ended))
-     AND s.connection_id = e.connection_id AND s.active_seq = e.run_seq
+   WHERE s.connection_id {_OF_MANY} AND s.connection_id = e.connection_id AND s.active_seq = e.run_seq
   RETURNING s.connection_id, s.crash_streak
 ), verdict AS (
   SELECT e.connection_id, 'LOST'::text AS state,
@@ -591,7 +576,7 @@ WITH lost AS MATERIALIZED (
     NULL::jsonb AS data_types, NULL::jsonb AS exchanges, 0 AS requests, 0 AS records_new, 0 AS records_changed,
     0 AS records_unchanged, 0 AS records_skipped, f.crash_streak
     FROM ended e JOIN freed f ON f.connection_id = e.connection_id
-), {_KEEP}, {_JUDGE}
+), {_KEEP}, {_JUDGE.replace("h.connection_id = e", f"h.connection_id {_OF_MANY} AND h.connection_id = e")}
 SELECT e.connection_id, e.run_seq, v.name, v.reason, v.crash_streak
   FROM ended e JOIN verdict v ON v.connection_id = e.connection_id""")  # noqa: S608 - constants of this module
 
