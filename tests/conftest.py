@@ -19,6 +19,7 @@ import psycopg
 import pytest
 import redis
 
+from embedded import binaries
 from embedded.errors import ServerMissingError
 from embedded.postgres import Postgres
 from embedded.redis import Redis
@@ -51,12 +52,11 @@ def server_dir() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_server(server_dir: Path) -> Iterator[Postgres]:
     """One PostgreSQL for each process of the tests. It spares the disk."""
-    server = Postgres(server_dir / "postgres", durable=False, shared_buffers_mb=128)
     try:
-        server.start()
+        binaries.postgres_binaries()
     except ServerMissingError as error:
         _skip_or_fail(error)
-    with server:
+    with Postgres(server_dir / "postgres", durable=False, shared_buffers_mb=128) as server:
         yield server
 
 
@@ -101,13 +101,12 @@ def db(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture(scope="session")
 def redis_server(server_dir: Path) -> Iterator[Redis]:
-    """One Redis for each process of the tests."""
-    server = Redis(server_dir / "redis")
+    """One Redis for each process of the tests. A real one: what passes over an imitation proves nothing."""
     try:
-        server.start()
+        binaries.redis_binary()
     except ServerMissingError as error:
         _skip_or_fail(error)
-    with server:
+    with Redis(server_dir / "redis") as server:
         yield server
 
 
