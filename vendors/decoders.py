@@ -38,6 +38,7 @@ BATCH: Final = 1000
 _PIECE_BYTES: Final = 262_144
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _PLAIN_PATH: Final = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*")
+_STARTS_OF_VALUES: Final = '{["-0123456789tfn'
 _SPOOL_BYTES: Final = 8_388_608
 _MOST_ZIP_MEMBERS: Final = 10_000
 _DEEPEST_XML: Final = 200
@@ -221,6 +222,8 @@ class _JsonList:
         self._descend()
         index = 0
         if self._peek() == "]":
+            self._take("]")
+            self._finish()
             return
         while True:
             value = self._value()
@@ -237,7 +240,7 @@ class _JsonList:
         for depth, name in enumerate(self._names):
             where = ".".join(self._names[: depth + 1])
             if self._peek() != "{":
-                raise UnexpectedShapeError(self._endpoint, f"{where} is missing: there is no object around it")
+                raise self._other_shape(f"{where} is missing: there is no object around it")
             self._take("{")
             passed: dict[object, object] = {}
             while True:
@@ -257,7 +260,7 @@ class _JsonList:
                 refuse_reported_error(passed, self._endpoint, but=name)
         if self._peek() != "[":
             where = ".".join(self._names) or "the whole answer"
-            raise UnexpectedShapeError(self._endpoint, f"{where} is no list")
+            raise self._other_shape(f"{where} is no list")
         self._take("[")
 
     def _finish(self) -> None:
@@ -332,6 +335,12 @@ class _JsonList:
             raise MalformedBodyError(self._endpoint, "the body is not UTF-8") from error
         self._held, self._at = "".join(pieces), 0
         return len(self._held) > len(rest)
+
+    def _other_shape(self, problem: str) -> UnexpectedShapeError | MalformedBodyError:
+        """Return an error for another value than the one that should be here, or for what is no value at all."""
+        if self._peek() in _STARTS_OF_VALUES:
+            return UnexpectedShapeError(self._endpoint, problem)
+        return self._malformed()
 
     def _malformed(self) -> MalformedBodyError:
         if is_html(self._held.encode("utf-8", "replace")[:512]):
