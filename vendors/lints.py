@@ -429,7 +429,7 @@ class _Linter:
 
     def lint_check(self) -> None:
         if "check" not in self.data:
-            if "component" not in self.data:
+            if "component" not in self.data and self.report.is_sound(()):
                 problem = "has no `check`, so credentials are tested by reading a data type"
                 remedy = "Add the cheapest request that needs the credentials: `check: {path: /me}`"
                 self.report.add((), "no-check", problem, remedy, fatal=False)
@@ -504,9 +504,7 @@ class _Linter:
             problem = "neither says where the poll lists URLs nor has a download with a path"
             remedy = "Add `urls: files.*.href` to poll, or `download: {path: '/exports/${job.id}/file'}`"
             self.report.add(where, "job-without-download", problem, remedy)
-        if "job.id" not in _references(poll.get("path")) | _references(poll.get("query")) | _references(
-            poll.get("json")
-        ):
+        if "job.id" not in _references([poll.get(word) for word in ("path", "query", *_BODIES)]):
             problem = "does not name the job that it asks for"
             self.report.add((*where, "poll"), "job-id-unused", problem, "Write `path: '/exports/${job.id}'`")
 

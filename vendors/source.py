@@ -19,6 +19,7 @@ LARGEST_BYTES: Final = 256 * 1024
 DEEPEST: Final = 40
 MOST_NODES: Final = 20_000
 _TAG: Final = "tag:yaml.org,2002:"
+_TAGS_READ: Final = frozenset({"map", "seq", "str", "int", "float", "bool", "null", "timestamp"})
 _REMEDIES: Final = (
     ("\\t", "Indent with blanks, not with tabs"),
     ("mapping values are not allowed", "Put text that holds a colon and a blank in quotation marks"),
@@ -110,11 +111,14 @@ class _SourceReader:
                 line, f"is nested deeper than {DEEPEST} levels", "Flatten it, or check the aliases", where
             )
         self.lines.setdefault(where, line)
+        if str(node.tag).removeprefix(_TAG) not in _TAGS_READ:
+            problem = f"has the tag {node.tag}, which is not read"
+            raise self.refused(line, problem, "Write it as plain text in quotation marks", where)
         if isinstance(node, MappingNode):
             return self._mapping(node, where, depth)
         if isinstance(node, SequenceNode):
             return [self._value(item, (*where, index), depth + 1) for index, item in enumerate(node.value)]
-        return self._scalar(node, where)
+        return _scalar(str(node.tag).removeprefix(_TAG), str(node.value))
 
     def _mapping(self, node: MappingNode, where: Where, depth: int) -> dict[str, object]:
         members: dict[str, object] = {}
@@ -133,21 +137,18 @@ class _SourceReader:
             members[key] = self._value(value_node, (*where, key), depth + 1)
         return members
 
-    def _scalar(self, node: Node, where: Where) -> object:
-        text = str(node.value)
-        match str(node.tag).removeprefix(_TAG):
-            case "null":
-                return None
-            case "bool":
-                return text.lower() == "true"
-            case "int":
-                return _whole_number(text)
-            case "float":
-                return _number(text)
-            case "str" | "timestamp":
-                return text
-        problem = f"has the tag {node.tag}, which is not read"
-        raise self.refused(node.start_mark.line + 1, problem, "Write it as plain text in quotation marks", where)
+
+def _scalar(tag: str, text: str) -> object:
+    match tag:
+        case "null":
+            return None
+        case "bool":
+            return text.lower() == "true"
+        case "int":
+            return _whole_number(text)
+        case "float":
+            return _number(text)
+    return text
 
 
 def _whole_number(text: str) -> object:
