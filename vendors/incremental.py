@@ -97,12 +97,12 @@ class CursorBook:
 
     def visit(self, key: str) -> None:
         """Take note that a part is there."""
-        if self._is_parted and len(self._visited) < MOST_PARTS:
+        if self._is_parted and self._field is not None and len(self._visited) < MOST_PARTS:
             self._visited.add(key)
 
     def finish(self, *, is_whole: bool, read_at: datetime | None, parents: CursorState | None) -> None:
         """End a pass without a hole. is_whole: all parts came, so those that did not are gone and forgotten."""
-        if is_whole and len(self._visited) < MOST_PARTS:
+        if is_whole and self._field is not None and len(self._visited) < MOST_PARTS:
             self._parts = {key: at for key, at in self._parts.items() if key in self._visited}
         self.read_at = read_at
         self.parents = parents if parents is not None else self.parents
