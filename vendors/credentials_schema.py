@@ -120,8 +120,9 @@ class _Reader:
             sentence = "is missing" if isinstance(problem, MissingReferenceError) else problem.problem
             if not self._complained(part, name):
                 self._add(part, name, sentence)
-        elif path != "now":
-            self._add("settings", path, str(problem).partition(": ")[2] or "cannot be used")
+        elif path == "base_url":  # it resolves, but to where nothing may be sent
+            named = [name for name, host in self._hosts.items() if name.startswith("settings.") and not host.is_port]
+            self._add("settings", named[0].partition(".")[2] if named else path, f"leads elsewhere: {problem}")
 
     def _value(self, part: str, name: str, words: Mapping[str, object], typed: object) -> object:
         if isinstance(typed, str):

@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -17,7 +18,9 @@ Where = tuple[str | int, ...]
 
 LARGEST_BYTES: Final = 256 * 1024
 DEEPEST: Final = 40
-MOST_NODES: Final = 20_000
+MOST_NODES: Final = 10_000
+_TOO_DEEP: Final = (f"is nested deeper than {DEEPEST} levels", "Flatten it, or check the aliases")
+_TOO_MANY: Final = (f"has more than {MOST_NODES} values, aliases counted", "Use fewer aliases")
 _TAG: Final = "tag:yaml.org,2002:"
 _TAGS_READ: Final = frozenset({"map", "seq", "str", "int", "float", "bool", "null", "timestamp"})
 _REMEDIES: Final = (
@@ -69,6 +72,35 @@ def read_source(path: Path) -> Source:
     return reader.read(text)
 
 
+class _TooMuchError(Exception):
+    """The file is deeper or longer than a definition may be. Raised while it is parsed: all of it would take long."""
+
+    def __init__(self, line: int, problem: str, remedy: str) -> None:
+        super().__init__(line, problem, remedy)
+        self.line, self.problem, self.remedy = line, problem, remedy
+
+
+class _LimitedComposer(Composer):
+    """Stops at the limits. An anchor may be given anew, as YAML allows."""
+
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader=loader)
+        self.warn_double_anchors = False
+        self._open, self._count = 0, 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._open += 1
+        self._count += 1
+        line = self.parser.peek_event().start_mark.line + 1
+        if self._open > DEEPEST + 1:
+            raise _TooMuchError(line, *_TOO_DEEP)
+        if self._count > MOST_NODES:
+            raise _TooMuchError(line, *_TOO_MANY)
+        node = super().compose_node(parent, index)
+        self._open -= 1
+        return node
+
+
 class _SourceReader:
     def __init__(self, file: str) -> None:
         self.file = file
@@ -77,7 +109,11 @@ class _SourceReader:
 
     def read(self, text: str) -> Source:
         try:
-            node = YAML(typ="safe", pure=True).compose(text)
+            parser = YAML(typ="safe", pure=True)
+            parser.Composer = _LimitedComposer
+            node = parser.compose(text)
+        except _TooMuchError as problem:
+            raise self.refused(problem.line, problem.problem, problem.remedy) from None
         except MarkedYAMLError as problem:
             raise self._from_yaml(problem) from None
         except (YAMLError, RecursionError, ValueError) as problem:
@@ -105,11 +141,9 @@ class _SourceReader:
         self.count += 1
         line = node.start_mark.line + 1
         if self.count > MOST_NODES:
-            raise self.refused(line, f"has more than {MOST_NODES} values, aliases counted", "Use fewer aliases", where)
+            raise self.refused(line, *_TOO_MANY, where)
         if depth > DEEPEST:
-            raise self.refused(
-                line, f"is nested deeper than {DEEPEST} levels", "Flatten it, or check the aliases", where
-            )
+            raise self.refused(line, *_TOO_DEEP, where)
         self.lines.setdefault(where, line)
         if str(node.tag).removeprefix(_TAG) not in _TAGS_READ:
             problem = f"has the tag {node.tag}, which is not read"

@@ -870,10 +870,13 @@ ALIAS_BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
             "a: " + "[" * 60 + "]" * 60, "deeper than 40 levels. Flatten it, or check the aliases.", id="deep"
         ),
         pytest.param("a: &a [*a]", "deeper than 40 levels. Flatten it, or check the aliases.", id="an alias of itself"),
-        pytest.param(ALIAS_BOMB, "has more than 20000 values, aliases counted. Use fewer aliases.", id="an alias bomb"),
+        pytest.param(ALIAS_BOMB, "has more than 10000 values, aliases counted. Use fewer aliases.", id="an alias bomb"),
         pytest.param("a: 1\n---\nb: 1", "Write one definition per file, without ---.", id="two documents"),
         pytest.param("a: *b", "Give the anchor (&name) before its alias (*name).", id="an alias of nothing"),
-        pytest.param("[" * 5000, "Check the file with an editor that knows YAML.", id="brackets without end"),
+        pytest.param(
+            "[" * 200_000, "deeper than 40 levels. Flatten it, or check the aliases.", id="brackets without end"
+        ),
+        pytest.param("a: [" + "1, " * 80_000, "aliases counted. Use fewer aliases.", id="a list without end"),
     ],
 )
 def test_a_file_that_is_no_definition_at_all_is_told_in_one_sentence(tmp_path: Path, text: str, told: str) -> None:
@@ -896,6 +899,12 @@ def test_yaml_is_read_as_version_1_2(tmp_path: Path) -> None:
     file = tmp_path / "demo.yaml"
     file.write_text("\ufeffa: [yes, on, 010, 0x1F, 1_000, 2024-10-15, 1.5, .inf, true, ~, '1']", encoding="utf-8")
     assert read_source(file).data["a"] == ["yes", "on", 10, 31, 1000, "2024-10-15", 1.5, float("inf"), True, None, "1"]
+
+
+def test_an_anchor_may_be_given_anew(tmp_path: Path) -> None:
+    file = tmp_path / "demo.yaml"
+    file.write_text("a: &x 1\nb: &x 2\nc: *x")
+    assert read_source(file).data == {"a": 1, "b": 2, "c": 2}
 
 
 def test_definition_errors_survive_pickling(tmp_path: Path) -> None:
