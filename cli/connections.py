@@ -264,7 +264,7 @@ def delete(
         if not yes:
             if not output.is_asked():
                 raise RefusedError(f"deleting {name} destroys its credentials: say --yes")
-            if not typer.confirm(f"Delete {name}? Its credentials are destroyed", err=True):
+            if not output.is_agreed(f"Delete {name}? Its credentials are destroyed"):
                 raise RefusedError("nothing was deleted")
         with at.control.transaction() as db:
             gone = connections.delete_connection(db, view.connection_id)

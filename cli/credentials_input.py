@@ -1,14 +1,14 @@
 """Credentials as a person hands them over: a file, standard input, or typed without being shown. Never an argument."""
 
+import getpass
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from cli.errors import BadInputError
+from cli.output import note
 
 STANDARD_INPUT = "-"
 
@@ -74,16 +74,27 @@ def ask(schema: Mapping[str, Any]) -> dict[str, Any]:
     for name, rule in _properties(schema).items():
         title, description = rule.get("title") or name, rule.get("description")
         if description:
-            typer.echo(f"  {description}", err=True)
+            note(f"  {description}")
         choices = rule.get("enum")
-        label = f"{title} ({' | '.join(map(str, choices))})" if choices else str(title)
-        usual = rule.get("default", None if name in required else "")
-        answer = typer.prompt(
-            label, hide_input=bool(rule.get("secret")), default=usual, show_default=bool(usual), err=True
-        )
-        if answer not in ("", None):
+        hint = f" ({' | '.join(map(str, choices))})" if choices else "" if name in required else " (may be left empty)"
+        answer = _answer(f"{title}{hint}: ", is_secret=bool(rule.get("secret")))
+        while not answer and name in required and "default" not in rule:
+            answer = _answer(f"{title}, which is needed: ", is_secret=bool(rule.get("secret")))
+        if answer:
             given[name] = typed(answer, rule)
     return given
+
+
+def _answer(label: str, *, is_secret: bool) -> str:
+    # Not `input`: it writes to standard output, which is for results.
+    if is_secret:
+        return getpass.getpass(label, stream=sys.stderr).strip()
+    sys.stderr.write(label)
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line:
+        raise BadInputError("the input ended before every credential was given")
+    return line.strip()
 
 
 def typed(text: object, rule: Mapping[str, Any]) -> object:

@@ -44,6 +44,13 @@ def is_asked() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def is_agreed(question: str) -> bool:
+    """Ask a person; anything but y or yes is no. Not on standard output, which is for results."""
+    sys.stderr.write(f"{question} [y/N]: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def print_json(document: object) -> None:
     """Print one JSON document: indented for a person, on one line for a program."""
     indent = 2 if is_terminal() else None

@@ -9,13 +9,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
-from cli import door
 from cli.main import app
 from models import runs
 from models.vault import generate_key
 from simulator.server import Simulator
+from worker import journal
 from worker.run import execute
 from worker.settings import Settings
 from worker.station import Station
@@ -99,18 +100,19 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Result]]:
     """Run a command with nothing set and nothing kept from an earlier `up`."""
     monkeypatch.setenv("CONNECTION_HEALTH_HOME", str(tmp_path / "home"))
     # Logging stays as pytest set it up; what a command makes of it is tested in a process of its own.
-    monkeypatch.setattr(door.journal, "set_up", lambda _settings: None)
+    monkeypatch.setattr(journal, "set_up", lambda _settings: None)
 
     def run(*words: str, stdin: str | None = None, **environ: str) -> Result:
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
         return CliRunner().invoke(app, list(words), input=stdin, prog_name="connection-health")
 
-    return run
+    with capture_logs():
+        yield run
 
 
 @pytest.fixture

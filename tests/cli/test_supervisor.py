@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.supervisor import FIRST_BACKOFF_S, Program, Supervisor
+from cli.supervisor import FIRST_BACKOFF_S, Program, Restart, Supervisor
 
 PATIENCE_S = 20.0
 
@@ -21,6 +21,11 @@ def until(happened: Callable[[], bool], what: str) -> None:
     while not happened():
         assert time.monotonic() < give_up_at, f"not within {PATIENCE_S} s: {what}"
         time.sleep(0.02)
+
+
+def gathered(restarts: list[Restart], supervisor: Supervisor) -> list[Restart]:
+    restarts += supervisor.tend()
+    return restarts
 
 
 def is_alive(pid: int) -> bool:
@@ -61,8 +66,8 @@ def test_a_program_that_ends_is_started_again_after_a_pause(program: Callable[..
         until((tmp_path / "began").exists, "the first start")
         first = supervisor.pids["played"]
         os.kill(first, signal.SIGKILL)
-        restarts = []
-        until(lambda: bool(restarts.extend(supervisor.tend()) or restarts), "the end to be noticed")
+        restarts: list[Restart] = []
+        until(lambda: len(gathered(restarts, supervisor)) > 0, "the end to be noticed")
         assert (restarts[0].code, restarts[0].again_in_s) == (-signal.SIGKILL, FIRST_BACKOFF_S)
         assert "played" not in supervisor.pids
         until(lambda: bool(supervisor.tend() or supervisor.pids), "the second start")
@@ -70,12 +75,10 @@ def test_a_program_that_ends_is_started_again_after_a_pause(program: Callable[..
 
 
 def test_each_pause_is_longer_than_the_one_before(program: Callable[..., Program]) -> None:
-    pauses: list[float] = []
+    restarts: list[Restart] = []
     with Supervisor([program("raise SystemExit(3)")]) as supervisor:
-        until(
-            lambda: bool(pauses.extend(each.again_in_s for each in supervisor.tend()) or len(pauses) >= 3), "three ends"
-        )
-    assert pauses == [FIRST_BACKOFF_S, 2 * FIRST_BACKOFF_S, 4 * FIRST_BACKOFF_S]
+        until(lambda: len(gathered(restarts, supervisor)) >= 3, "three ends")
+    assert [each.again_in_s for each in restarts] == [FIRST_BACKOFF_S, 2 * FIRST_BACKOFF_S, 4 * FIRST_BACKOFF_S]
 
 
 def test_what_a_program_writes_is_in_its_log(program: Callable[..., Program], tmp_path: Path) -> None:

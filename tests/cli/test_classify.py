@@ -1,0 +1,101 @@
+"""Recorded answers in, verdicts out."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from cli.exits import Exit
+
+Bare = Callable[..., Result]
+
+
+def case(number: int, status: int, label: str | None = None, **more: object) -> str:
+    outcome = {
+        "method": "GET", "url": "https://api.vendor.example/users", "status": status, "headers": {}, "body": "",
+        "exception": None,
+    }  # fmt: skip
+    return json.dumps({"id": f"c{number}", "vendor": "x", "phase": "data", "outcome": outcome, "label": label, **more})
+
+
+CASES = [case(1, 200, "HEALTHY"), case(2, 401, "UNAUTHORIZED"), case(3, 503, "VENDOR_CLIENT_ERROR"), case(4, 404)]
+
+
+@pytest.mark.parametrize("place", ["a file", "standard input", "standard input by its sign"])
+def test_one_line_each_in_order(bare: Bare, tmp_path: Path, place: str) -> None:
+    text = "\n".join([*CASES, ""])
+    (tmp_path / "cases.jsonl").write_text(text)
+    words = {"a file": [str(tmp_path / "cases.jsonl")], "standard input": [], "standard input by its sign": ["-"]}
+    result = bare("classify", *words[place], stdin=None if place == "a file" else text)
+    assert result.exit_code == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(line["id"], line["name"]) for line in lines] == [
+        ("c1", "HEALTHY"),
+        ("c2", "UNAUTHORIZED"),
+        ("c3", "VENDOR_SERVER_ERROR"),
+        ("c4", "VENDOR_CLIENT_ERROR"),
+    ]
+    assert set(lines[0]) == {
+        "id", "name", "status", "resolution_owner", "reason", "rule", "description", "retry_at",
+    }  # fmt: skip
+
+
+def test_a_line_that_cannot_be_read_keeps_its_place_and_is_told_by_number(bare: Bare) -> None:
+    text = "\n".join([CASES[0], "{", "", '{"id": "c9"}', CASES[1]])
+    result = bare("classify", stdin=text)
+    assert result.exit_code == Exit.USAGE
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["id"] for line in lines] == ["c1", None, None, "c2"]
+    assert [line["error"].split(":")[0] for line in lines if line["id"] is None] == ["line 2", "line 4"]
+    assert "2 of 4 lines could not be read" in result.stderr
+
+
+def test_many_unreadable_lines_are_not_told_one_by_one(bare: Bare) -> None:
+    result = bare("classify", stdin="{\n" * 500)
+    assert len(result.stdout.splitlines()) == 500
+    assert len(result.stderr.splitlines()) < 20
+
+
+def test_the_score_counts_by_label_and_leaves_out_what_has_none(bare: Bare) -> None:
+    document = json.loads(bare("classify", "--score", "--json", stdin="\n".join(CASES)).stdout)
+    assert (document["total"], document["right_by_name"]) == (3, 2)
+    assert document["by_label"]["VENDOR_CLIENT_ERROR"] == {"total": 1, "right": 0}
+    assert document["confusion"][-1] == {"label": "VENDOR_CLIENT_ERROR", "given": "VENDOR_SERVER_ERROR", "count": 1}
+    assert document["wrong"] == ["c3"]
+    text = bare("classify", "--score", stdin="\n".join(CASES)).stdout
+    assert "all\t3\t2\t66.7%" in text
+
+
+def test_without_a_label_there_is_nothing_to_score(bare: Bare) -> None:
+    result = bare("classify", "--score", stdin=CASES[3])
+    assert (result.exit_code, "no case has a label" in result.stderr) == (Exit.USAGE, True)
+
+
+def test_the_trace_names_the_rule_that_fired(bare: Bare) -> None:
+    line = json.loads(bare("classify", "--explain", stdin=CASES[1]).stdout)
+    assert next(step["rule"] for step in line["trace"] if step["fired"]) == line["rule"]
+    assert line["next_step"]
+
+
+def test_without_dialects_a_vendors_own_meaning_is_not_known(bare: Bare) -> None:
+    outcome = {
+        "method": "GET", "url": "https://jira.vendor.example/rest/api/2/search", "status": 200,
+        "headers": {"X-Seraph-LoginReason": "AUTHENTICATED_FAILED", "Content-Type": "application/json"}, "body": "[]",
+        "exception": None,
+    }  # fmt: skip
+    text = json.dumps({"id": "s", "vendor": "jira", "phase": "data", "outcome": outcome})
+    with_dialects = json.loads(bare("classify", stdin=text).stdout)
+    without = json.loads(bare("classify", "--no-dialects", stdin=text).stdout)
+    assert (with_dialects["name"], without["name"]) == ("UNAUTHORIZED", "HEALTHY")
+
+
+def test_a_file_that_is_not_there_is_one_sentence(bare: Bare) -> None:
+    result = bare("classify", "/nowhere.jsonl")
+    assert result.exit_code == Exit.USAGE
+    assert result.stderr == "Error: cannot read /nowhere.jsonl: No such file or directory\n"
+
+
+def test_no_settings_are_needed(bare: Bare) -> None:
+    assert bare("classify", stdin=CASES[0]).exit_code == 0
