@@ -1,9 +1,10 @@
 """Whether a success status' body reports a failure, by its own top-level members; rows of data are never read."""
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final
 
-from classifier.members import Role, plain_name, role_of
+from classifier.members import Role, plain_name, role_of, words
 
 _FALSE_FLAGS: Final = frozenset({"ok", "success", "succeeded", "issuccess", "successful", "issuccessful"})
 _TRUE_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors", "error", "failed", "failure"})
@@ -15,24 +16,28 @@ _ERROR_MEMBERS: Final = frozenset(
 _ERROR_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors"})
 _STATS: Final = frozenset({"stat", "status"})
 _STAT_FAILS: Final = frozenset({"fail", "nok", "ko"})
+_PAGING: Final = words(
+    "total totalcount count next nextpage nextpagetoken nextcursor cursor hasmore page perpage pagesize offset limit "
+    "pagination paging totalpages totalresults"
+)
 _HEADS: Final = ("meta", "status", "head", "header", "responsestatus")
 _DATA: Final = ("data", "result", "results", "response", "resources")
 _NUMBER_FLAGS: Final = frozenset(
     {"code", "errcode", "errorcode", "errno", "statuscode", "status", "retcode", "ret", "resultcode", "returncode"}
 )
-_ENVELOPE: Final = frozenset(
+_ENVELOPE: Final = words(
     "error errors fault err exception errordescription errormessage errormessages fail message msg detail details code "
     "status statuscode errorcode errcode requestid reqid traceid trace correlationid timestamp time date "
     "path success ok "
     "type title instance jsonrpc id meta errortype erroruri data result results response extensions description info "
     "reason name documentationurl docs helpurl links version apiversion debugid logid server took warnings messages "
     "hint subcode errorsubcode needed provided errmsg request method accountid errorid retcode ret state "
-    "rid ts url body headers severity retryafter resources errno stat isretryable retryable".split()  # noqa: SIM905 - sixty words read better so
+    "rid ts url body headers severity retryafter resources errno stat isretryable retryable"
 )
-_ERROR_ENTRY: Final = _ENVELOPE | frozenset(
+_ERROR_ENTRY: Final = _ENVELOPE | words(
     "field location locations parameter source key value rule summary domain debug innererror reasoncode target "
     "errorclass resourceid resourcetype category errorreason validation index property attribute errormsg "
-    "timestamputc pointer".split()  # noqa: SIM905 - sixty words read better so
+    "timestamputc pointer"
 )
 
 
@@ -93,7 +98,7 @@ class _Top:
     __slots__ = ("has_data", "has_text", "members", "named", "strangers")
 
     def __init__(self, document: Mapping[str, object]) -> None:
-        self.members = {plain_name(name): value for name, value in list(document.items())[:60]}
+        self.members = {plain_name(name) or name: value for name, value in islice(document.items(), 60)}
         self.strangers = sum(name not in _ENVELOPE and not _is_empty(value) for name, value in self.members.items())
         self.named = self.strangers + ("id" in self.members) + ("name" in self.members)
         self.has_data = any(not _is_empty(self.members[name]) for name in _DATA if name in self.members)
@@ -121,6 +126,8 @@ def _error_member(top: _Top) -> bool:
         if name not in _ERROR_MEMBERS or not _is_error_value(value):
             continue
         nested = isinstance(value, (dict, list))
+        if isinstance(value, list) and not _PAGING.isdisjoint(top.members):
+            continue  # a page of errors that somebody's product collects
         if name == "errors" and "data" in top.members:
             return True
         if (top.strangers <= 4) if nested else (top.named <= 1 and name != "exception"):

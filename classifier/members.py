@@ -62,6 +62,11 @@ _ROLES: Final[Mapping[str, Role]] = MappingProxyType(
 )
 
 
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text as a set: how these modules write their tables of names."""
+    return frozenset(text.split())
+
+
 @lru_cache(maxsize=4096)
 def _plain_short(name: str) -> str:
     return "".join([letter for letter in name.lower() if letter.isalnum()])

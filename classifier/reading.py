@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from classifier import envelopes, markup
-from classifier.members import Collector, Role, Said, plain_name, role_of
+from classifier.members import Collector, Role, Said, plain_name, role_of, words
 from classifier.outcome import Exchange
 
 LONGEST_BODY: Final = 65_536
@@ -94,9 +94,9 @@ def _salvage(reading: Reading, text: str) -> None:
 _XML_CODES: Final = frozenset(
     {"code", "errorcode", "faultcode", "subcode", "value", "exceptioncode", "errno", "type", "status"}
 )
-_XML_TEXTS: Final = frozenset(
+_XML_TEXTS: Final = words(
     "message msg line text reason description detail title error faultstring errormessage errordescription "
-    "exceptiontext statusmessage string".split()  # noqa: SIM905 - a dozen words read better so
+    "exceptiontext statusmessage string"
 )
 _XML_FAILURES: Final = frozenset(
     {

@@ -1,0 +1,201 @@
+"""What single answers mean: data that quotes errors, pages where data should be, headers, phases, broken bodies."""
+
+import json
+from datetime import UTC, datetime
+from typing import Final
+
+import pytest
+
+from classifier import ExceptionLink, Exchange, HealthName, Judgement, Phase, judge
+
+NOW: Final = datetime(2026, 1, 9, 12, 0, tzinfo=UTC)
+JSON: Final = {"content-type": "application/json"}
+HTML: Final = {"content-type": "text/html"}
+
+
+def answer(
+    status: int,
+    body: object = "",
+    headers: dict[str, str] | None = None,
+    *,
+    url: str = "https://api.example.com/v1/items?key=secret",
+    phase: Phase = Phase.DATA,
+    clipped: bool = False,
+) -> Judgement:
+    raw = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    exchange = Exchange(
+        method="GET", url=url, phase=phase, status=status, headers=headers or JSON, body=raw, clipped=clipped
+    )
+    return judge(exchange, observed_at=NOW)
+
+
+ROWS: Final = [
+    {
+        "id": n,
+        "message": "401 Unauthorized: rate limit exceeded",
+        "error": "access denied",
+        "code": 403,
+        "status": "error",
+    }
+    for n in range(40)
+]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param([], id="an empty list"),
+        pytest.param({}, id="an empty object"),
+        pytest.param(ROWS, id="a bare list of rows that quote errors"),
+        pytest.param({"data": ROWS}, id="rows that quote errors"),
+        pytest.param({"data": ROWS, "errors": []}, id="and an empty list of errors"),
+        pytest.param({"errors": [], "data": ROWS}, id="before the rows as well"),
+        pytest.param({"data": ROWS, "errors": None, "error": ""}, id="empty error members"),
+        pytest.param({"error_count": 5, "failed": 3, "items": ROWS}, id="counts of errors"),
+        pytest.param({"errors": ROWS, "total": 40, "next": None}, id="a list of errors that are the data"),
+        pytest.param({"success": True, "errors": [], "result": ROWS}, id="an envelope of success"),
+        pytest.param({"code": 0, "message": "ok", "data": []}, id="code 0"),
+        pytest.param({"code": "200000", "data": {"list": []}}, id="a code of success of their own"),
+        pytest.param({"status": "success", "data": []}, id="status success"),
+        pytest.param({"status": "OK", "results": []}, id="status OK"),
+        pytest.param(
+            {"id": "j", "status": "failed", "error": "401 from upstream", "started": 1, "ended": 2}, id="a job"
+        ),
+        pytest.param({"code": "DE", "name": "Germany"}, id="a row with a code"),
+        pytest.param({"ok": True, "warning": "superfluous_charset", "members": []}, id="a warning"),
+        pytest.param(
+            {"data": {"items": []}, "extensions": {"cost": {"throttleStatus": {"currentlyAvailable": 0}}}}, id="cost"
+        ),
+        pytest.param({"message": "Authorized"}, id="a message of success"),
+        pytest.param({"access_token": "x", "token_type": "bearer", "error": None}, id="a token"),
+        pytest.param(None, id="null"),
+        pytest.param(0, id="a number"),
+    ],
+)
+def test_data_is_never_a_failure(body: object) -> None:
+    judged = answer(200, body)
+    assert judged.name is HealthName.HEALTHY, judged
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        pytest.param({"ok": False, "error": "invalid_auth"}, "token_invalid", id="Slack"),
+        pytest.param(
+            {"errors": [{"message": "Throttled", "extensions": {"code": "THROTTLED"}}]}, "rate_limit", id="GraphQL"
+        ),
+        pytest.param({"data": ROWS, "errors": [{"message": "Internal error"}]}, "server_error", id="behind many rows"),
+        pytest.param(
+            {"code": 40105, "message": "Access token is incorrect"}, "token_invalid", id="a number for a code"
+        ),
+        pytest.param({"error": {"code": -32601, "message": "Method not found"}, "id": 1}, "not_found", id="JSON-RPC"),
+        pytest.param({"success": False, "message": "Something else"}, "error_in_body", id="no hint whose fault"),
+        pytest.param({"meta": {"code": 429}, "data": {}}, "rate_limit", id="a status inside the body"),
+        pytest.param({"Fault": {"Error": [{"Message": "Token expired"}]}}, "token_expired", id="a Fault"),
+        pytest.param({"message": "Too many requests"}, "rate_limit", id="nothing but a sentence"),
+    ],
+)
+def test_a_success_that_reports_a_failure_is_one(body: object, reason: str) -> None:
+    assert answer(200, body).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "reason"),
+    [
+        pytest.param('{"items": [{"id": 1}, {"id"', JSON, "bad_json", id="cut off"),
+        pytest.param('{"items": []}{"items": []}', JSON, "bad_json", id="two documents"),
+        pytest.param(
+            "<!doctype html><title>Down for maintenance</title>", JSON, "maintenance", id="a page labelled JSON"
+        ),
+        pytest.param("<!doctype html><title>Oops</title>", HTML, "outage_page", id="a page"),
+        pytest.param("<html><form><input type='password'></form></html>", HTML, "login_page", id="a sign-in page"),
+        pytest.param("Internal Server Error", JSON, "bad_json", id="words labelled JSON"),
+        pytest.param("Too many requests", {"content-type": "text/plain"}, "rate_limit", id="a plain sentence"),
+        pytest.param(b'\xef\xbb\xbf{"a": 1}', JSON, "ok", id="a mark of byte order"),
+        pytest.param(b'{"a": "\xe9"}', JSON, "ok", id="a wrong charset"),
+        pytest.param('{"a": 1}\n{"error": "access denied"}\n', JSON, "ok", id="JSON lines"),
+        pytest.param("id,error\n1,rate limit exceeded\n", {"content-type": "text/csv"}, "ok", id="CSV"),
+        pytest.param("[" * 5_000 + "]" * 5_000, JSON, "ok", id="deeper than the parser goes"),
+        pytest.param("", JSON, "ok", id="nothing"),
+    ],
+)
+def test_a_success_body_that_is_no_data(body: str | bytes, headers: dict[str, str], reason: str) -> None:
+    assert answer(200, body, headers).reason == reason
+
+
+def test_a_body_that_we_cut_off_is_not_called_broken() -> None:
+    assert answer(200, '{"items": [{"id": 1}, {"id"', clipped=True).name is HealthName.HEALTHY
+    assert answer(200, b'{"items": ["' + b"x" * 70_000).name is HealthName.HEALTHY
+
+
+def test_a_failure_whose_body_we_cut_off_is_still_read() -> None:
+    cut = '{"errors": [{"message": "Rate limit exceeded", "extensions": {"code": "RATE_LIM'
+    assert answer(200, cut, clipped=True).reason == "rate_limit"
+    assert answer(400, '{"error": "invalid_grant", "error_descri', clipped=True).reason == "grant_invalid"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "reason"),
+    [
+        pytest.param(403, {"retry-after": "60"}, "rate_limit", id="403 with Retry-After"),
+        pytest.param(403, {"x-ratelimit-remaining": "0"}, "rate_limit", id="403 with nothing remaining"),
+        pytest.param(403, {"x-ratelimit-remaining": "4980"}, "forbidden", id="403 with much remaining"),
+        pytest.param(404, {"x-ratelimit-remaining": "0"}, "not_found", id="404 that used the last call"),
+        pytest.param(401, {"x-ratelimit-remaining": "0"}, "unauthorized", id="401 that used the last call"),
+        pytest.param(200, {"x-ratelimit-remaining": "0"}, "ok", id="a success that used the last call"),
+        pytest.param(503, {"retry-after": "30"}, "unavailable", id="503 with Retry-After is an outage"),
+        pytest.param(401, {"www-authenticate": 'Bearer error="invalid_token"'}, "token_invalid", id="a challenge"),
+        pytest.param(403, {"www-authenticate": 'Bearer error="insufficient_scope"'}, "scope_missing", id="a scope"),
+        pytest.param(400, {"x-amzn-errortype": "ThrottlingException:http://x/"}, "rate_limit", id="AWS"),
+        pytest.param(302, {"location": "https://acme.example/login?next=/"}, "login_page", id="sent to sign in"),
+        pytest.param(302, {"location": "https://eu.acme.example/v1"}, "redirected", id="sent elsewhere"),
+        pytest.param(407, {}, "proxy", id="our proxy"),
+        pytest.param(511, {}, "egress", id="a captive portal"),
+        pytest.param(304, {}, "ok", id="not modified"),
+        pytest.param(799, {}, "server_error", id="a status nobody gave out"),
+        pytest.param(499, {}, "client_error", id="another 4xx"),
+    ],
+)
+def test_statuses_and_headers_mean(status: int, headers: dict[str, str], reason: str) -> None:
+    assert answer(status, "", headers).reason == reason
+
+
+def test_what_a_code_says_of_the_scope_beats_a_spent_limit() -> None:
+    judged = answer(403, {"error": "insufficient_scope"}, {**JSON, "x-ratelimit-remaining": "0"})
+    assert judged.reason == "scope_missing"
+
+
+def test_a_page_reached_by_a_redirect_to_sign_in_is_the_customers() -> None:
+    judged = answer(200, "<html><div id=root></div></html>", HTML, url="https://acme.example/users/sign_in")
+    assert judged.reason == "login_page"
+
+
+def test_the_query_stays_out_of_the_sentence() -> None:
+    assert "secret" not in answer(403, {"error": "forbidden"}).sentence
+    assert answer(403, {"error": "insufficient_scope"}).sentence.startswith(
+        "GET /v1/items answered 403 insufficient_scope; the token lacks a scope."
+    )
+
+
+def test_the_time_to_come_back_is_told_with_a_rate_limit_and_an_outage() -> None:
+    for status in (429, 503):
+        judged = answer(status, "", {"retry-after": "60"})
+        assert judged.retry_at is not None
+        assert (judged.retry_at - NOW).total_seconds() == 60
+    assert answer(401, "", {"retry-after": "60"}).retry_at is None
+
+
+def test_an_answer_that_broke_off_is_judged_by_its_exception() -> None:
+    link = ExceptionLink(module="requests.exceptions", name="ChunkedEncodingError")
+    exchange = Exchange(method="GET", url="https://x/", status=200, body=b'{"a":', exception=(link,))
+    assert judge(exchange, observed_at=NOW).reason == "truncated_body"
+
+
+def test_an_error_status_counts_though_its_body_broke_off() -> None:
+    link = ExceptionLink(module="requests.exceptions", name="ChunkedEncodingError")
+    exchange = Exchange(method="GET", url="https://x/", status=401, exception=(link,))
+    assert judge(exchange, observed_at=NOW).reason == "unauthorized"
+
+
+def test_no_answer_and_no_exception_is_a_failed_connection() -> None:
+    assert judge(Exchange(method="GET", url="https://x/"), observed_at=NOW).reason == "connection_failed"

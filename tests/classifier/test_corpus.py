@@ -1,0 +1,97 @@
+"""The labelled cases, judged with and without dialects. A rule that costs one case shows here."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from classifier import Dialect, HealthName, Verdict, classify, explain
+from classifier.cases import Case, Score, read_case, score
+from vendors.dialect_files import load_dialects
+
+CORPUS: Final = Path(__file__).parent / "corpus"
+NO_DIALECTS: Final[Mapping[str, Dialect]] = {}
+
+
+def cases(file: str, *, contested: bool) -> list[Case]:
+    read = (read_case(json.loads(line)) for line in (CORPUS / file).read_text(encoding="utf-8").splitlines())
+    return [case for case in read if case.contested is contested]
+
+
+def judged(file: str, dialects: Mapping[str, Dialect], *, contested: bool) -> list[tuple[Case, Verdict]]:
+    return [(case, classify(case.outcome, dialects.get(case.vendor))) for case in cases(file, contested=contested)]
+
+
+@pytest.fixture(scope="module")
+def dialects() -> Mapping[str, Dialect]:
+    return load_dialects()
+
+
+def reached(file: str, dialects: Mapping[str, Dialect], *, contested: bool = False) -> Score:
+    return score(judged(file, dialects, contested=contested))
+
+
+def test_every_settled_case_is_right_with_dialects(dialects: Mapping[str, Dialect]) -> None:
+    result = reached("cases.jsonl", dialects)
+    assert (result.total, result.wrong) == (452, ())
+    assert result.right_by_owner == result.total
+
+
+def test_without_any_dialect_only_answers_that_need_one_are_missed() -> None:
+    result = reached("cases.jsonl", NO_DIALECTS)
+    assert sorted(result.wrong) == [
+        "amplitude-404-no-data",
+        "bigquery-internal-200job",
+        "jira-200-authentication-denied",
+        "meta-1-2853001",
+        "qualys-400-1965",
+        "qualys-409-1960",
+        "shopify-423-locked",
+        "surveymonkey-1052",
+        "surveymonkey-1053",
+    ]
+    assert (result.customer_blamed, result.failures_passed, result.successes_failed) == (0, 2, 1)
+
+
+def test_cases_of_vendors_outside_the_corpus_are_right_without_a_dialect() -> None:
+    result = reached("own.jsonl", NO_DIALECTS)
+    assert result.wrong == ()
+    assert result.total >= 699
+
+
+def test_contested_cases_do_not_get_worse(dialects: Mapping[str, Dialect]) -> None:
+    assert reached("cases.jsonl", dialects, contested=True).right_by_name >= 93
+
+
+def test_the_customer_is_hardly_ever_blamed_for_what_is_not_theirs() -> None:
+    for file in ("cases.jsonl", "own.jsonl"):
+        result = reached(file, NO_DIALECTS)
+        others = sum(
+            count for (label, _given), count in result.confusion.items() if label is not HealthName.UNAUTHORIZED
+        )
+        assert result.customer_blamed <= others * 0.01
+
+
+def test_an_explanation_gives_the_same_verdict_and_says_which_rule_fired(dialects: Mapping[str, Dialect]) -> None:
+    for case, verdict in judged("cases.jsonl", dialects, contested=False):
+        told = explain(case.outcome, dialects.get(case.vendor))
+        assert (told.name, told.reason, told.rule, told.sentence) == (
+            verdict.name,
+            verdict.reason,
+            verdict.rule,
+            verdict.sentence,
+        )
+        assert told.trace[-1].stage == "precedence"
+        if verdict.name is not HealthName.HEALTHY and case.outcome.data_types:
+            assert any(step.fired and step.rule == verdict.rule for step in told.trace), case.id
+
+
+def test_sentences_name_the_call_and_what_came(dialects: Mapping[str, Dialect]) -> None:
+    for case, verdict in judged("cases.jsonl", dialects, contested=False):
+        exchange = case.outcome.data_types[0].exchange if case.outcome.data_types else None
+        assert "{saw}" not in verdict.sentence
+        assert verdict.sentence.endswith((".", "…."))
+        if exchange is not None and exchange.status is not None:
+            assert f"answered {exchange.status}" in verdict.sentence

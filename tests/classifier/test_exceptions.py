@@ -1,0 +1,331 @@
+"""Whose failure an exception was: every class that our libraries or the wire may raise has a deliberate verdict."""
+
+import http.client
+import importlib
+import inspect
+import pkgutil
+import socket
+import ssl
+import zlib
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Final
+
+import pytest
+import requests
+import urllib3
+
+from classifier import ExceptionLink
+from classifier.cases import exception_links
+from classifier.exceptions import chain, meaning
+from classifier.reasons import REASONS
+from classifier.statuses import reason_of_status
+from classifier.vocabulary import HealthName
+
+INTERNAL: Final = HealthName.INTERNAL_ERROR
+VENDOR: Final = HealthName.VENDOR_SERVER_ERROR
+TIMEOUT: Final = HealthName.EXECUTION_TIMEOUT
+
+
+def name_of(*links: ExceptionLink) -> HealthName:
+    meant = meaning(links)
+    assert meant is not None
+    return REASONS[meant.reason or reason_of_status(meant.status or 0)].name
+
+
+def classes_of(module: ModuleType) -> Iterator[type[BaseException]]:
+    for _name, value in inspect.getmembers(module, inspect.isclass):
+        if issubclass(value, BaseException) and value.__module__.split(".")[0] == module.__name__.split(".")[0]:
+            yield value
+
+
+def all_classes_of(package: str) -> Iterator[type[BaseException]]:
+    root = importlib.import_module(package)
+    yield from classes_of(root)
+    for found in pkgutil.walk_packages(getattr(root, "__path__", []), f"{package}."):
+        leaf = found.name.rsplit(".", 1)[-1]
+        if leaf in {"exceptions", "exc", "errors", "fernet", "_exceptions"}:
+            yield from classes_of(importlib.import_module(found.name))
+
+
+OURS: Final = ("psycopg", "psycopg_pool", "sqlalchemy", "redis", "kombu", "celery", "billiard", "cryptography", "amqp")
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_a_failure_of_our_own_libraries_is_never_laid_on_a_vendor_or_customer(package: str) -> None:
+    found = {cls for cls in all_classes_of(package) if cls.__module__.split(".")[0] == package}
+    assert len(found) >= 2
+    for cls in found:
+        link = ExceptionLink(module=cls.__module__, name=cls.__name__, message="401 rate limit exceeded")
+        expected = {INTERNAL, TIMEOUT} if package in {"celery", "billiard"} else {INTERNAL}
+        assert name_of(link) in expected, cls
+
+
+@pytest.mark.parametrize("name", ["SoftTimeLimitExceeded", "TimeLimitExceeded"])
+@pytest.mark.parametrize("module", ["celery.exceptions", "billiard.exceptions"])
+def test_only_time_limits_of_the_whole_job_are_an_execution_timeout(module: str, name: str) -> None:
+    assert name_of(ExceptionLink(module=module, name=name)) is TIMEOUT
+
+
+REQUESTS: Final = {
+    "ConnectTimeout": "connect_timeout",
+    "ReadTimeout": "read_timeout",
+    "Timeout": "read_timeout",
+    "ConnectionError": "connection_failed",
+    "SSLError": "tls",
+    "ProxyError": "proxy",
+    "ChunkedEncodingError": "truncated_body",
+    "ContentDecodingError": "bad_encoding",
+    "TooManyRedirects": "redirect_loop",
+    "RetryError": "unavailable",
+    "JSONDecodeError": "bad_json",
+    "InvalidJSONError": "bug",
+    "StreamConsumedError": "bug",
+    "UnrewindableBodyError": "bug",
+    "InvalidURL": "bad_url",
+    "MissingSchema": "bad_url",
+    "InvalidSchema": "bad_url",
+    "InvalidHeader": "bad_url",
+    "URLRequired": "bad_url",
+    "InvalidProxyURL": "proxy",
+    "HTTPError": "connection_failed",
+    "RequestException": "connection_failed",
+    "RequestsWarning": "bug",
+    "RequestsDependencyWarning": "bug",
+    "FileModeWarning": "bug",
+}
+URLLIB3: Final = {
+    "BodyNotHttplibCompatible": "bug",
+    "ClosedPoolError": "bug",
+    "ConnectTimeoutError": "connect_timeout",
+    "DecodeError": "bad_encoding",
+    "DependencyWarning": "bug",
+    "EmptyPoolError": "bug",
+    "FullPoolError": "bug",
+    "HTTPError": "connection_failed",
+    "HTTPWarning": "bug",
+    "HeaderParsingError": "connection_lost",
+    "HostChangedError": "bad_url",
+    "IncompleteRead": "truncated_body",
+    "InsecurePlatformWarning": "bug",
+    "InsecureRequestWarning": "bug",
+    "InvalidChunkLength": "truncated_body",
+    "InvalidHeader": "connection_lost",
+    "LocationParseError": "bad_url",
+    "LocationValueError": "bad_url",
+    "MaxRetryError": "unavailable",
+    "NameResolutionError": "dns",
+    "NewConnectionError": "connection_failed",
+    "NotOpenSSLWarning": "bug",
+    "PoolError": "bug",
+    "ProtocolError": "connection_lost",
+    "ProxyError": "proxy",
+    "ProxySchemeUnknown": "proxy",
+    "ProxySchemeUnsupported": "proxy",
+    "ReadTimeoutError": "read_timeout",
+    "RequestError": "connection_failed",
+    "ResponseError": "unavailable",
+    "ResponseNotChunked": "bug",
+    "SSLError": "tls",
+    "SecurityWarning": "bug",
+    "SystemTimeWarning": "bug",
+    "TimeoutError": "read_timeout",
+    "TimeoutStateError": "bug",
+    "URLSchemeUnknown": "bad_url",
+    "UnrewindableBodyError": "bug",
+}
+HTTP: Final = {
+    "BadStatusLine": "connection_lost",
+    "CannotSendHeader": "bug",
+    "CannotSendRequest": "bug",
+    "HTTPException": "connection_lost",
+    "ImproperConnectionState": "bug",
+    "IncompleteRead": "truncated_body",
+    "InvalidURL": "bad_url",
+    "LineTooLong": "connection_lost",
+    "NotConnected": "bug",
+    "RemoteDisconnected": "connection_lost",
+    "ResponseNotReady": "bug",
+    "UnimplementedFileMode": "bug",
+    "UnknownProtocol": "connection_lost",
+    "UnknownTransferEncoding": "bug",
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "meant"),
+    [
+        pytest.param(requests.exceptions, REQUESTS, id="requests"),
+        pytest.param(urllib3.exceptions, URLLIB3, id="urllib3"),
+        pytest.param(http.client, HTTP, id="http.client"),
+    ],
+)
+def test_every_exception_of_the_wire_has_its_reason(module: ModuleType, meant: dict[str, str]) -> None:
+    found = {cls.__name__: cls for cls in classes_of(module)}
+    assert set(found) - {"CompatJSONDecodeError", "BaseHTTPError"} <= set(meant), "a class has no deliberate verdict"
+    for name, reason in meant.items():
+        if name in found:
+            link = ExceptionLink(module=found[name].__module__, name=name)
+            decided = meaning((link,))
+            assert decided is not None
+            assert decided.reason == reason, name
+
+
+@pytest.mark.parametrize("cls", sorted(set(classes_of(ssl)), key=str))
+def test_every_failure_of_tls_is_the_vendors(cls: type[BaseException]) -> None:
+    assert name_of(ExceptionLink(module="ssl", name=cls.__name__)) is VENDOR
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(socket.gaierror(-2, "Name or service not known"), "dns", id="name resolution"),
+        pytest.param(TimeoutError("timed out"), "read_timeout", id="a socket's timeout"),
+        pytest.param(ConnectionRefusedError(111, "Connection refused"), "connection_refused", id="refused"),
+        pytest.param(ConnectionResetError(104, "reset"), "connection_lost", id="reset"),
+        pytest.param(BrokenPipeError(32, "Broken pipe"), "connection_lost", id="broken pipe"),
+        pytest.param(OSError(101, "Network is unreachable"), "connection_failed", id="no route"),
+        pytest.param(OSError(28, "No space left on device"), "resources", id="disk full"),
+        pytest.param(OSError(24, "Too many open files"), "resources", id="too many files"),
+        pytest.param(PermissionError(13, "Permission denied"), "bug", id="a file of ours"),
+        pytest.param(MemoryError(), "memory", id="memory"),
+        pytest.param(KeyError("next"), "bug", id="a bug"),
+        pytest.param(RecursionError(), "bug", id="recursion"),
+        pytest.param(zlib.error("incorrect header check"), "bad_encoding", id="not gzip"),
+        pytest.param(KeyboardInterrupt(), "interrupted", id="interrupted"),
+    ],
+)
+def test_an_exception_means(error: BaseException, reason: str) -> None:
+    decided = meaning(chain(error))
+    assert decided is not None
+    assert decided.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "health"),
+    [
+        ("worker.wire.errors", "DeadlineReached", TIMEOUT),
+        ("worker.wire.errors", "BlockedAddressError", INTERNAL),
+        ("worker.wire.errors", "BodyTooLargeError", INTERNAL),
+        ("worker.wire.errors", "RedirectRefusedError", INTERNAL),
+        ("worker.wire.errors", "TooManyRedirects", VENDOR),
+        ("worker.wire.errors", "IncompleteBodyError", VENDOR),
+        ("vendors.errors", "MalformedBodyError", VENDOR),
+        ("vendors.errors", "JobFailedError", VENDOR),
+        ("vendors.errors", "MissingCredentialError", HealthName.UNAUTHORIZED),
+        ("vendors.errors", "UnexpectedShapeError", INTERNAL),
+        ("vendors.errors", "PaginationError", INTERNAL),
+        ("vendors.errors", "DefinitionError", INTERNAL),
+        ("vendors.errors", "UnknownVendorError", INTERNAL),
+        ("models.errors", "VaultKeyError", INTERNAL),
+        ("models.errors", "VaultTamperedError", INTERNAL),
+        ("worker.errors", "VaultNotConfiguredError", INTERNAL),
+        ("pydantic_core._pydantic_core", "ValidationError", INTERNAL),
+        ("somewhere.else", "OddProblem", INTERNAL),
+    ],
+)
+def test_our_own_classes_mean(module: str, name: str, health: HealthName) -> None:
+    assert name_of(ExceptionLink(module=module, name=name)) is health
+
+
+def refused() -> requests.ConnectionError:
+    """What requests raises, with the chain as it really comes: causes in args, and in urllib3's `reason`."""
+    try:
+        requests.get("http://127.0.0.1:1/", timeout=1, proxies={"http": ""})
+    except requests.ConnectionError as error:
+        return error
+    raise AssertionError
+
+
+def test_a_chain_goes_from_requests_down_to_the_socket() -> None:
+    names = [link.name for link in chain(refused())]
+    assert names[0] == "ConnectionError"
+    assert "NewConnectionError" in names
+    decided = meaning(chain(refused()))
+    assert decided is not None
+    assert decided.reason == "connection_refused"
+
+
+def test_a_proxy_anywhere_in_the_chain_is_our_own_way_out() -> None:
+    inner = OSError("Tunnel connection failed: 407 Proxy Authentication Required")
+    error = requests.exceptions.ConnectionError(urllib3.exceptions.MaxRetryError(None, "/", inner))  # type: ignore[arg-type]
+    decided = meaning(chain(error))
+    assert decided is not None
+    assert decided.reason == "proxy"
+
+
+def fail_while_handling_a_timeout() -> None:
+    rows: dict[str, int] = {}
+    try:
+        requests_timeout()
+    except requests.exceptions.ReadTimeout:
+        rows["missing"] += 1
+
+
+def requests_timeout() -> None:
+    raise requests.exceptions.ReadTimeout("slow")
+
+
+def test_our_bug_while_handling_a_network_failure_is_our_bug() -> None:
+    with pytest.raises(KeyError) as caught:
+        fail_while_handling_a_timeout()
+    links = chain(caught.value)
+    assert [link.name for link in links] == ["KeyError", "ReadTimeout"]
+    assert name_of(*links) is INTERNAL
+
+
+def test_a_suppressed_context_is_not_followed() -> None:
+    error = ValueError("ours")
+    error.__context__ = requests.exceptions.ReadTimeout()
+    error.__suppress_context__ = True
+    assert len(chain(error)) == 1
+
+
+def test_a_chain_that_bites_its_tail_ends() -> None:
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert [link.message for link in chain(first)] == ["a", "b"]
+
+
+class HostileError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    @property
+    def reason(self) -> object:
+        raise RuntimeError
+
+
+def test_a_hostile_exception_is_read_all_the_same() -> None:
+    (link,) = chain(HostileError())
+    assert (link.name, link.message) == ("HostileError", "")
+
+
+def test_messages_and_chains_are_clipped() -> None:
+    error: BaseException = ValueError("x" * 10_000)
+    for _ in range(50):
+        outer = ValueError("y" * 10_000)
+        outer.__cause__ = error
+        error = outer
+    links = chain(error)
+    assert len(links) == 12
+    assert max(len(link.message) for link in links) == 500
+
+
+def test_groups_are_followed() -> None:
+    group = ExceptionGroup("several", [requests.exceptions.ConnectTimeout("slow")])
+    assert [link.name for link in chain(group)] == ["ExceptionGroup", "ConnectTimeout"]
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("requests.exceptions.HTTPError: 401 Client Error: Unauthorized for url: https://x", 401),
+        ("requests.exceptions.RetryError: Max retries (Caused by ResponseError('too many 429 error responses'))", 429),
+        ("googleapiclient.errors.HttpError: <HttpError 403 when requesting https://x>", 403),
+    ],
+)
+def test_an_exception_that_carries_a_status_is_judged_by_it(text: str, status: int) -> None:
+    decided = meaning(exception_links(text))
+    assert decided is not None
+    assert decided.status == status
