@@ -20,7 +20,9 @@ SCHEMA_REVISION: Final = "0001"
 OLDEST_SERVER: Final = 15
 _DRIVER_PREFIXES: Final = ("postgresql+psycopg://", "postgres://", "postgresql://")
 # A transaction that idles keeps dead rows alive in the hot tables, which slows every claim (docs/decisions/0002).
-_SESSION: Final = "-c idle_in_transaction_session_timeout=60s -c statement_timeout=60s -c timezone=UTC"
+_SESSION: Final = "-c idle_in_transaction_session_timeout=60s -c statement_timeout=60s -c timezone=UTC -c jit=off"
+# For what may be lost by a crash of the server, with all that rests on it: it does not wait for the disk.
+_NOT_DURABLE: Final = " -c synchronous_commit=off"
 
 
 def driver_url(url: str) -> str:
@@ -47,9 +49,14 @@ def target_of(url: str) -> str:
 
 
 class Database:
-    """A pool of connections, opened at its first use. Safe to share between threads, not between processes."""
+    """A pool of connections, opened at its first use. Safe to share between threads, not between processes.
 
-    def __init__(self, url: str, *, max_size: int = 10, application_name: str = "connection-health") -> None:
+    durable False: a commit does not wait for the disk; a crash of the server may take the last moments back.
+    """
+
+    def __init__(
+        self, url: str, *, max_size: int = 10, application_name: str = "connection-health", durable: bool = True
+    ) -> None:
         self._url = url
         self._engine: Engine | None = None
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
@@ -58,7 +65,11 @@ class Database:
             max_size=max_size,
             open=False,
             timeout=10.0,
-            kwargs={"autocommit": True, "application_name": application_name, "options": _SESSION},
+            kwargs={
+                "autocommit": True,
+                "application_name": application_name,
+                "options": _SESSION if durable else _SESSION + _NOT_DURABLE,
+            },
             check=_check,
             name=application_name,
         )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import UUID
 
 from psycopg import Connection
@@ -48,6 +48,35 @@ class Landed:
     unchanged: int = 0
     duplicates: int = 0
     gone: int = 0
+    met_unchanged: bool = False
+    """A pass met everything as it was, and nothing was written: the end of the run is to note it (`FinishedRun`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """A page as the statements take it: each id once, in one order with its digest and its canonical payload."""
+
+    ids: list[str]
+    payloads: list[bytes]
+    digests: list[bytes]
+    params: dict[str, Any]
+
+    @classmethod
+    def of(cls, key: RunKey, data_type: str, records: Sequence[RecordRow], cursor: Mapping[str, object] | None) -> Self:
+        texts = {stored_id(record.id): canonical(record.payload) for record in records}
+        ids, payloads = list(texts), list(texts.values())
+        digests = [hashlib.sha256(payload).digest()[:DIGEST_BYTES] for payload in payloads]
+        params = {
+            "connection_id": key.connection_id,
+            "run_seq": key.run_seq,
+            "worker_id": key.worker_id,
+            "data_type": data_type,
+            "ids": ids,
+            "digests": b"".join(digests),
+            "covered": cursor is not None,
+            "state": None if cursor is None else stored(dict(cursor)),
+        }
+        return cls(ids=ids, payloads=payloads, digests=digests, params=params)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +190,33 @@ VALUES (%(connection_id)s, %(data_type)s, %(run_seq)s, now(), now(), %(run_seq)s
 ON CONFLICT (connection_id, data_type) DO UPDATE SET last_pass_at = now(), last_pass_seq = excluded.last_pass_seq""")
 
 
+# The commonest page of all: the only one of a full pass, and everything on it as it was. Then nothing is written, and
+# that the pass met it all is noted with the end of the run. A row comes back only where the run is current.
+_IS_CALM: Final = Statement(f"""
+SELECT CASE
+    WHEN EXISTS (SELECT FROM sighting g WHERE g.connection_id = r.connection_id AND g.data_type = %(data_type)s)
+      THEN FALSE
+    WHEN NOT EXISTS (SELECT FROM cursor c
+                      WHERE c.connection_id = r.connection_id AND c.data_type = %(data_type)s
+                        AND c.last_pass_at IS NOT NULL
+                        AND (%(state)s::jsonb IS NULL OR c.state IS NOT DISTINCT FROM %(state)s::jsonb))
+      THEN FALSE
+    ELSE (SELECT count(*) = cardinality(%(ids)s::text[]) AND COALESCE(bool_and(COALESCE(
+                   k.digest = substr(%(digests)s::bytea,
+                                     (array_position(%(ids)s::text[], k.record_id) - 1) * {DIGEST_BYTES} + 1,
+                                     {DIGEST_BYTES}), FALSE)), TRUE)
+            FROM (SELECT x.record_id, x.digest FROM record x
+                   WHERE x.connection_id = r.connection_id AND x.data_type = %(data_type)s AND x.gone_at IS NULL
+                   LIMIT cardinality(%(ids)s::text[]) + 1) k)
+    END
+  FROM run r
+ WHERE r.connection_id = %(connection_id)s AND r.run_seq = %(run_seq)s AND r.worker_id = %(worker_id)s
+""")  # noqa: S608 - put together from this module's constants
+
+CALM_PAGE: Final = 100
+"""Up to so many records a page is looked at for being calm; a larger one costs more to look at than it saves."""
+
+
 def land_page(
     db: Connection[Any],
     key: RunKey,
@@ -176,31 +232,27 @@ def land_page(
     is, so records that no page of the pass has met are gone. A pass may go over several runs, as far as each went on
     from the cursor that the one before had stored. Raises FencedError where the run is no longer current.
     """
+    page = _Page.of(key, data_type, records, cursor)
+    if full_pass and len(page.ids) <= CALM_PAGE:
+        answer = row(db, _IS_CALM, page.params)
+        if answer is None:
+            raise FencedError(key.connection_id, key.run_seq)
+        if answer[0]:
+            return Landed(unchanged=len(page.ids), duplicates=len(records) - len(page.ids), met_unchanged=True)
     with db.transaction():
-        return _land(db, key, data_type, records, cursor, full_pass=full_pass)
+        return _land(db, key, page, cursor, total=len(records), full_pass=full_pass)
 
 
 def _land(
     db: Connection[Any],
     key: RunKey,
-    data_type: str,
-    records: Sequence[RecordRow],
+    page: "_Page",
     cursor: Mapping[str, object] | None,
     *,
+    total: int,
     full_pass: bool,
 ) -> Landed:
-    texts = {stored_id(record.id): canonical(record.payload) for record in records}
-    ids, payloads = list(texts), list(texts.values())
-    digests = [hashlib.sha256(payload).digest()[:DIGEST_BYTES] for payload in payloads]
-    params: dict[str, Any] = {
-        "connection_id": key.connection_id,
-        "run_seq": key.run_seq,
-        "worker_id": key.worker_id,
-        "data_type": data_type,
-        "ids": ids,
-        "digests": b"".join(digests),
-        "covered": cursor is not None,
-    }
+    ids, payloads, digests, params = page.ids, page.payloads, page.digests, page.params
     answer = rows(db, _COMPARE, params)
     if not answer:
         raise FencedError(key.connection_id, key.run_seq)
@@ -211,7 +263,7 @@ def _land(
         _send(db, [(ids[at], digests[at], payloads[at]) for at, _ in arrived])
         affected(db, _UPSERT, params)
     if cursor is not None:
-        affected(db, _MOVE_CURSOR, {**params, "state": stored(dict(cursor))})
+        affected(db, _MOVE_CURSOR, params)
         affected(db, _COVER, params)
     gone = 0
     if full_pass:
@@ -223,7 +275,7 @@ def _land(
         new=len(arrived) - changed,
         changed=changed,
         unchanged=len(ids) - len(arrived),
-        duplicates=len(records) - len(ids),
+        duplicates=total - len(ids),
         gone=gone,
     )
 

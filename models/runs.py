@@ -40,12 +40,21 @@ class RunKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """What the vault holds of a connection's credentials, to be opened with `vault.opened`."""
+
+    key_id: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedRun:
     """A run that is ours now, and what it needs.
 
     scheduled_for: when it was due; skipped_slots: slots of the grid that passed without a run of their own before this
     one; deadline_at: the budget (timeout_secs) and GRACE_S after started_at; health_name, health_reason and
-    consecutive_failures: as they stood at the claim, None and 0 before the first finished run.
+    consecutive_failures: as they stood at the claim, None and 0 before the first finished run; sealed, cursors: read in
+    the same breath, for a run that only finds everything as it was has no other reason to ask.
     """
 
     key: RunKey
@@ -63,6 +72,8 @@ class ClaimedRun:
     health_name: HealthName | None
     health_reason: str | None
     consecutive_failures: int
+    sealed: Sealed | None = field(default=None, repr=False)
+    cursors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +90,8 @@ class FinishedRun:
     """How a run ended, with its verdict. state: SUCCEEDED or FAILED.
 
     The documents are redacted and JSON. exchanges: one object per exchange; requests: how many were sent, also where
-    not all of them are kept; next_in_s: when to run next, None for the regular slot.
+    not all of them are kept; next_in_s: when to run next, None for the regular slot; met_unchanged: data types of which
+    a pass found everything as it was (`Landed.met_unchanged`), which is noted with the end of the run.
     """
 
     state: RunState
@@ -100,6 +112,7 @@ class FinishedRun:
     requests: int = 0
     next_in_s: float | None = None
     classifier_version: str = ""
+    met_unchanged: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +177,12 @@ claimed AS (
 )
 SELECT connection_id, run_seq, organization_id, vendor, trigger, scheduled_for, skipped_slots, cred_version,
        timeout_secs, refresh_interval_secs, options, now(), now() + make_interval(secs => timeout_secs + {GRACE_S}),
-       name, reason, consecutive_failures
-  FROM begun
+       name, reason, consecutive_failures, k.key_id, k.sealed,
+       (SELECT jsonb_object_agg(u.data_type, u.state) FROM cursor u
+         WHERE u.connection_id = begun.connection_id AND u.state IS NOT NULL)
+  FROM begun LEFT JOIN LATERAL (
+    SELECT x.key_id, x.sealed FROM credential x
+     WHERE x.connection_id = begun.connection_id AND x.kind = 'credentials' LIMIT 1) k ON TRUE
 """  # noqa: S608 - put together from this module's constants
 
 # A worker whose lease has run out is about to be reaped: it may not begin anything.
@@ -221,21 +238,34 @@ _UNHINTED: Final = (
     f"{_CLAIMABLE} AND (s.hinted_at IS NULL OR s.hinted_at < now() - make_interval(secs => %(rehint_after_s)s))"
 )
 
-# share: how many connections of one vendor this call takes at most, so that vendors take turns; where a vendor has a
-# limit, no more than its free places. The order is drawn by lot: no vendor is always the one that `limit` cuts off.
-_VENDORS: Final = f"""
+# Hints that were given and not used yet take up places of a vendor with a limit. Hints go to those that are due
+# longest, so they are looked for among as many of these as there could be, not in the whole of a backlog.
+_HINTED: Final = f"""
+           - (SELECT count(*) FROM (SELECT s.hinted_at FROM connection_sched s WHERE {_CLAIMABLE}
+                                     ORDER BY s.next_due_at LIMIT 2 * l.max_inflight) q
+               WHERE q.hinted_at >= now() - make_interval(secs => %(rehint_after_s)s))"""  # noqa: S608 - constants
+
+
+def _vendors(places_taken: str) -> str:
+    """Return the vendors that take part, in an order drawn by lot: none is always the one that `limit` cuts off.
+
+    share: how many connections of one vendor this call takes at most, so that vendors take turns; where a vendor has a
+    limit, no more than its free places.
+    """
+    return f"""
 vendors AS MATERIALIZED (
   SELECT l.vendor,
          CASE WHEN l.max_inflight IS NULL THEN %(share)s
-              ELSE greatest(0, least(%(share)s, l.max_inflight - (SELECT count(*) FROM run r
-                                                                   WHERE r.vendor = l.vendor))) END AS share
+              ELSE greatest(0, least(%(share)s, l.max_inflight
+           - (SELECT count(*) FROM run r WHERE r.vendor = l.vendor){places_taken})) END AS share
     FROM vendor_limit l
    WHERE {_OPEN_VENDOR} AND (l.max_inflight IS NULL OR NOT %(locked)s OR l.vendor = ANY(%(limited)s))
    ORDER BY random()
 )"""  # noqa: S608 - put together from this module's constants
 
+
 _CLAIM_DUE: Final = Statement(f"""
-WITH {_VENDORS}, due AS MATERIALIZED (
+WITH {_vendors("")}, due AS MATERIALIZED (
   SELECT d.* FROM vendors l CROSS JOIN LATERAL (
     SELECT {_DUE_COLUMNS} FROM connection_sched s WHERE {_CLAIMABLE}
      ORDER BY s.next_due_at LIMIT l.share FOR UPDATE OF s SKIP LOCKED) d
@@ -270,7 +300,7 @@ def claim_due(db: Connection[Any], *, worker_id: UUID, limit: int) -> list[Claim
 
 
 _TAKE_DUE: Final = Statement(f"""
-WITH {_VENDORS}, due AS MATERIALIZED (
+WITH {_vendors(_HINTED)}, due AS MATERIALIZED (
   SELECT d.* FROM vendors l CROSS JOIN LATERAL (
     SELECT s.connection_id FROM connection_sched s WHERE {_UNHINTED}
      ORDER BY s.next_due_at LIMIT l.share FOR UPDATE OF s SKIP LOCKED) d
@@ -410,6 +440,9 @@ WITH ended AS (
                             ELSE COALESCE(now() + make_interval(secs => %(next_in_s)s::double precision), s.slot_at) END
     FROM ended e
    WHERE s.connection_id = e.connection_id AND s.active_seq = e.run_seq
+), met AS (
+  UPDATE cursor c SET last_pass_at = now(), last_pass_seq = e.run_seq FROM ended e
+   WHERE c.connection_id = e.connection_id AND c.data_type = ANY(%(met_unchanged)s::text[])
 ), {_KEEP}, {_JUDGE}
 SELECT count(*) FROM ended""")  # noqa: S608 - put together from this module's constants
 
@@ -464,6 +497,7 @@ def _finish_params(key: RunKey, result: FinishedRun) -> dict[str, Any]:
         "records_unchanged": result.records_unchanged,
         "records_skipped": result.records_skipped,
         "next_in_s": None if wait_s is None else min(float(wait_s), LONGEST_WAIT_S),
+        "met_unchanged": list(result.met_unchanged),
     }
 
 
@@ -702,4 +736,6 @@ def _claimed(found: tuple[Any, ...], worker_id: UUID) -> ClaimedRun:
         health_name=None if name is None else HealthName(name),
         health_reason=found[14],
         consecutive_failures=found[15],
+        sealed=None if found[16] is None else Sealed(key_id=found[16], data=bytes(found[17])),
+        cursors=found[18] or {},
     )
