@@ -2,8 +2,8 @@
 
     python benchmarks/wire.py [--gets 1500] [--turns 5]
 
-The vendor is another process on loopback that answers about 1 kB of JSON over kept-alive connections. Each turn measures
-all ways one after the other, so that a busy machine troubles them alike; the medians of the turns are compared. A "run" is
+The vendor is another process on loopback that answers about 1 kB of JSON over kept-alive connections. Each turn
+measures all ways one after the other, so that a busy machine troubles them alike; the medians are compared. A "run" is
 what a worker does for one hint: a new session with its budget, capture, redactor and guard, one GET, its summary.
 """
 
@@ -31,7 +31,8 @@ from worker.wire.session import VendorSession
 from worker.wire.transport import Transport
 
 SECRET = "sk-3f9c2d7e8a1b4c6d9e0f"  # noqa: S105 - a pretended one
-BODY = json.dumps({"items": [{"id": n, "name": f"device {n}", "updated_at": "2026-01-01T00:00:00Z"} for n in range(14)]})
+ROWS = [{"id": n, "name": f"device {n}", "updated_at": "2026-01-01T00:00:00Z"} for n in range(14)]
+BODY = json.dumps({"items": ROWS})
 POLICY = AddressPolicy(allow_loopback=True)
 
 

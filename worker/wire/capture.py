@@ -119,18 +119,12 @@ class Capture:
         is_whole: there was no more of the body. Redacts before anything is kept.
         """
         redactor = self._redactor
-        sample = body
-        is_clipped = not is_whole
         is_success = status is not None and status < 400 and error is None
+        is_clipped = not is_whole or len(body) > SAMPLE_BYTES
+        most = CUT_SAMPLE_BYTES if is_success and is_clipped else SAMPLE_BYTES
+        sample = body if len(body) <= most else body[: most + redactor.longest_bytes]
         if sample:
-            most = SAMPLE_BYTES if is_whole or not is_success else CUT_SAMPLE_BYTES
-            if len(sample) > most:
-                is_clipped = True
-                if is_success:
-                    most = CUT_SAMPLE_BYTES
-                sample = redactor.data(sample[: most + redactor.longest_bytes])[:most]
-            else:
-                sample = redactor.data(sample)
+            sample = redactor.data(sample)[:most]
         exchange = CapturedExchange(
             n=n,
             data_type=data_type,
@@ -202,7 +196,7 @@ class Capture:
             "status": exchange.status,
             "headers": dict(exchange.headers),
             "body": text,
-            "body_is_cut": len(exchange.body) > EVIDENCE_BYTES,
+            "body_is_cut": exchange.clipped or len(exchange.body) > EVIDENCE_BYTES,
             "exception": [
                 {"module": link.module, "name": link.name, "message": link.message, "errno": link.errno}
                 for link in exchange.exception

@@ -89,18 +89,10 @@ def next_hop(
     location = headers.get("location")
     if status not in _REDIRECTS or not location:
         return None
-    with contextlib.suppress(UnicodeError):
-        location = location.encode("latin-1").decode("utf-8")  # what http.client read as Latin-1 is UTF-8
-    target = urljoin(hop.url, location).partition("#")[0]
+    target, to = _checked_target(hop, origin, status, location, guard=guard, redactor=redactor)
     shown = redactor.text(target)
     if hop.redirects >= most_redirects:
         raise TooManyRedirectsError(hop.redirects, shown)
-    try:
-        to = guard.check(target)
-    except BlockedAddressError as error:
-        raise RedirectRefusedError(status, shown, error.problem) from error
-    if origin.scheme == "https" and to.scheme != "https":
-        raise RedirectRefusedError(status, shown, "it leads from https to plain http")
     method, content, kept = hop.method, hop.content, hop.headers
     if status not in _KEEP_METHOD and method != "HEAD" and (status == 303 or method == "POST"):
         method, content = "GET", None
@@ -117,6 +109,23 @@ def next_hop(
     return replace(
         hop, method=method, url=target, headers=kept, content=content, waited_s=0.0, redirects=hop.redirects + 1
     )
+
+
+def _checked_target(
+    hop: Hop, origin: Origin, status: int, location: str, *, guard: AddressGuard, redactor: Redactor
+) -> tuple[str, Origin]:
+    with contextlib.suppress(UnicodeError):
+        location = location.encode("latin-1").decode("utf-8")  # what http.client read as Latin-1 is UTF-8
+    try:
+        target = urljoin(hop.url, location).partition("#")[0]
+        to = guard.check(target)
+    except ValueError as error:  # `http://[::1`
+        raise RedirectRefusedError(status, redactor.text(location), "no URL that can be read") from error
+    except BlockedAddressError as error:
+        raise RedirectRefusedError(status, redactor.text(location), error.problem) from error
+    if origin.scheme == "https" and to.scheme != "https":
+        raise RedirectRefusedError(status, redactor.text(target), "it leads from https to plain http")
+    return target, to
 
 
 def prepared(hop: Hop, guard: AddressGuard) -> tuple[requests.PreparedRequest, Origin]:

@@ -13,12 +13,10 @@ the first hit; regular expressions only look at places where a name was found.
 
 import base64
 import html
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final
-from urllib.parse import quote, quote_plus
 
 MASK: Final = "***"
 SHORTEST_BY_VALUE: Final = 4
@@ -122,7 +120,7 @@ class Redactor:
     @property
     def longest_bytes(self) -> int:
         """How long an encoding of a secret may be: so much is read beyond a sample, for what lies across its end."""
-        return 9 * max(map(len, self._secrets), default=0)
+        return 12 * max((len(secret.encode("utf-8", "replace")) for secret in self._secrets), default=0)
 
     def data(self, data: bytes) -> bytes:
         """Return a body without secrets."""
@@ -201,50 +199,49 @@ def _probes(secret: str) -> tuple[bytes, ...]:
 
 
 def _pattern(secret: str) -> re.Pattern[bytes]:
-    variants = _plain_variants(secret)
-    words = b"|".join(re.escape(variant) for variant in sorted(variants, key=len, reverse=True))
+    """Return a pattern for all encodings. Signs are matched one by one, so mixtures and either case count too."""
+    words = b"".join(_sign_pattern(sign) for sign in secret)
     if len(secret) < SHORTEST_ANYWHERE:
-        words = rb"(?<![A-Za-z0-9])(?:" + words + rb")(?![A-Za-z0-9])"
+        words = b"(?<![a-z0-9])" + words + b"(?![a-z0-9])"
+    forms = [words, re.escape(secret.encode("utf-16-le", "surrogatepass")[:-1])]  # that is in the big-endian form too
     if len(secret) >= _SHORTEST_PACKED:
-        packed = sorted(_packed_variants(secret), key=len, reverse=True)
-        words += b"|" + b"|".join(re.escape(variant) for variant in packed)
-    return re.compile(words)
+        data = secret.encode("utf-8", "surrogatepass")
+        forms.append(re.escape(data.hex().encode()))
+        forms += [b"".join(map(_digit_pattern, digits.decode())) for digits in _base64_digits(data)]
+    return re.compile(b"(?i)" + b"|".join(forms))
 
 
-def _plain_variants(secret: str) -> set[bytes]:
-    """Return the secret as texts show it: raw, percent-encoded, JSON- and HTML-escaped, in other case, in UTF-16."""
-    texts: set[str] = set()
-    for form in {secret, secret.lower(), secret.upper(), secret.casefold()}:
-        percent = quote(form, safe="", errors="surrogatepass")
-        escaped = json.dumps(form)[1:-1]
-        shown_by_urls = quote(form, safe="!$&'()*+,;=:@/?-._~", errors="surrogatepass")
-        texts |= {
-            form,
-            percent,
-            shown_by_urls,
-            quote(form, errors="surrogatepass"),
-            quote_plus(form, errors="surrogatepass"),
-            quote(percent, safe=""),
-            escaped,
-            escaped.replace("/", "\\/"),
-            json.dumps(form, ensure_ascii=False)[1:-1],
-            *(_unicode_escaped(escaped, digits) for digits in ("04x", "04X")),
-            html.escape(form),
-            html.escape(form, quote=False),
-            html.escape(form).replace("&#x27;", "&#39;"),
+@lru_cache(maxsize=512)
+def _sign_pattern(sign: str) -> bytes:
+    """Return a pattern for one sign as raw text, URLs, forms, JSON and HTML show it, twice encoded too."""
+    if sign.isascii() and sign.isalnum():
+        return sign.encode()  # nobody encodes these
+    shown: set[bytes] = set()
+    for form in (sign, sign.lower(), sign.upper()):
+        data = form.encode("utf-8", "surrogatepass")
+        units = form.encode("utf-16-be", "surrogatepass")
+        read_as_latin_1 = data.decode("latin-1").encode()  # as headers are
+        shown |= {
+            rb"\\{0,4}" + re.escape(data),
+            re.escape(read_as_latin_1),
+            b"".join(b"%%(?:25)?%02x" % byte for byte in data),
+            b"".join(b"%%(?:25)?%02x" % byte for byte in read_as_latin_1),
+            b"".join(rb"\\{1,2}u%02x%02x" % (units[at], units[at + 1]) for at in range(0, len(units), 2)),
+            b"".join(b"&(?:amp;)?#(?:x0*%x|0*%d);" % (ord(part), ord(part)) for part in form),
         }
-        texts |= {re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), text) for text in (percent, shown_by_urls)}
-    found = {text.encode("utf-8", "surrogatepass") for text in texts if text}
-    found |= {
-        data.decode("latin-1").encode() for data in tuple(found)
-    }  # UTF-8 that was read as Latin-1, as headers are
-    found |= {form.encode("utf-16-le", "surrogatepass")[:-1] for form in (secret, secret.lower())}
-    return found  # the big-endian form of UTF-16 holds the little-endian one without its last byte, one byte later
+    named = html.escape(sign).encode()
+    if named != sign.encode("utf-8", "surrogatepass"):
+        shown.add(re.escape(named))
+    if sign == " ":
+        shown.add(rb"\+")
+    longest_first = sorted(shown, key=len, reverse=True)
+    return b"(?:" + b"|".join(longest_first) + b")"
 
 
-def _unicode_escaped(text: str, digits: str) -> str:
-    r"""Escape what careful JSON writers escape besides (`<` as `\u003c`)."""
-    return re.sub(r"[<>&'+`=]", lambda match: f"\\u{ord(match[0]):{digits}}", text)
+def _digit_pattern(digit: str) -> bytes:
+    """Return a pattern for one digit of base64 in either alphabet."""
+    other = {"+": "-", "/": "_"}.get(digit)
+    return _sign_pattern(digit) if other is None else b"(?:" + _sign_pattern(digit) + b"|" + other.encode() + b")"
 
 
 def _base64_digits(data: bytes) -> list[bytes]:
@@ -253,18 +250,6 @@ def _base64_digits(data: bytes) -> list[bytes]:
         base64.b64encode(b"\0" * offset + data)[-(-8 * offset // 6) : 8 * (offset + len(data)) // 6]
         for offset in range(3)
     ]
-
-
-def _packed_variants(secret: str) -> set[bytes]:
-    """Return the secret as base64 at each offset, in both alphabets, and as hexadecimal digits."""
-    data = secret.encode("utf-8", "surrogatepass")
-    found: set[bytes] = {data.hex().encode(), data.hex().upper().encode()}
-    for digits in _base64_digits(data):
-        text = digits.decode()
-        found |= {digits, digits.translate(bytes.maketrans(b"+/", b"-_")), text.replace("/", "\\/").encode()}
-        found |= {quote(text, safe="").encode(), quote(text, safe="").lower().encode()}
-        found |= {_unicode_escaped(text, form).encode() for form in ("04x", "04X")}
-    return found
 
 
 def _without_members(data: bytes, lowered: bytes) -> bytes:

@@ -271,6 +271,7 @@ class VendorSession:
                 status=answer.status,
                 headers=self._redactor.headers(answer.headers),
                 body=self._redactor.data(answer.body[: SAMPLE_BYTES + self._redactor.longest_bytes])[:SAMPLE_BYTES],
+                clipped=len(answer.body) > SAMPLE_BYTES,
             )
         now = self._now()
         return default_decision(exchange, classifier.judge(exchange, observed_at=now, dialect=self._dialect), now=now)

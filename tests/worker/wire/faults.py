@@ -20,7 +20,7 @@ class Seen:
     body: bytes = b""
 
 
-class Hangup(Exception):
+class HangupError(Exception):
     """The script is over, and so is the connection."""
 
 
@@ -35,7 +35,7 @@ class Peer:
             self.sock.sendall(data)
         except OSError as error:
             self.server.hung_up.set()
-            raise Hangup from error
+            raise HangupError from error
 
     def answer(self, status: int = 200, body: bytes = b"{}", **headers: str) -> None:
         named = {"content_type": "application/json", "content_length": str(len(body)), **headers}
@@ -55,15 +55,15 @@ class Peer:
         with contextlib.suppress(OSError):
             self.sock.recv(1)
         self.server.hung_up.set()
-        raise Hangup
+        raise HangupError
 
     def reset(self) -> None:
         """End the connection with RST."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-        raise Hangup
+        raise HangupError
 
     def close(self) -> None:
-        raise Hangup
+        raise HangupError
 
 
 class FaultServer:
@@ -102,7 +102,7 @@ class FaultServer:
     def pause(self, seconds: float) -> None:
         """Wait, but not beyond the end of the test."""
         if self._over.wait(seconds):
-            raise Hangup
+            raise HangupError
 
     def close(self) -> None:
         self._over.set()
@@ -134,7 +134,7 @@ class FaultServer:
             if self._tls is not None:
                 sock = self._tls.wrap_socket(plain, server_side=True)
                 self._open.add(sock)
-            with contextlib.suppress(Hangup):
+            with contextlib.suppress(HangupError):
                 for seen in self._requests(sock):
                     self.seen.append(seen)
                     path = seen.target.partition("?")[0]

@@ -81,7 +81,9 @@ def test_deflate_that_comes_one_byte_at_a_time_is_unpacked(server: FaultServer, 
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_answers_without_a_body_are_whole(server: FaultServer, open_run: OpenRun, status: int) -> None:
-    url = server.on("/things", lambda peer: peer.send(f"HTTP/1.1 {status} X\r\nContent-Encoding: gzip\r\n\r\n".encode()))
+    url = server.on(
+        "/things", lambda peer: peer.send(f"HTTP/1.1 {status} X\r\nContent-Encoding: gzip\r\n\r\n".encode())
+    )
     run = open_run(server)
     for _ in range(2):
         answer = run.session.send(get(url))
@@ -101,9 +103,7 @@ def test_the_answer_to_head_has_no_body(server: FaultServer, open_run: OpenRun) 
     ("head", "body", "error"),
     [
         pytest.param("Content-Length: 100", b"abc", IncompleteBodyError, id="shorter than promised"),
-        pytest.param(
-            "Transfer-Encoding: chunked", b"5\r\nab", IncompleteBodyError, id="a chunk that breaks off"
-        ),
+        pytest.param("Transfer-Encoding: chunked", b"5\r\nab", IncompleteBodyError, id="a chunk that breaks off"),
         pytest.param("Transfer-Encoding: chunked", b"3\r\nabc\r\n", IncompleteBodyError, id="chunks without an end"),
         pytest.param(
             "Transfer-Encoding: chunked",

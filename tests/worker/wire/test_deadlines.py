@@ -5,7 +5,6 @@ server has finished was ended by its deadline.
 """
 
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -14,10 +14,10 @@ from tests.worker.wire.conftest import SECRET, OpenRun
 from tests.worker.wire.faults import FaultServer, Peer
 from vendors.wire import Action, Decision, Request
 from worker.wire.answers import WireAnswer, WireStream
+from worker.wire.body import ReadLimits
 from worker.wire.canary import EgressCanary
 from worker.wire.errors import BodyTooLargeError, CredentialScopeError, DeadlineReached, RunStopped
 from worker.wire.guard import AddressGuard, AddressPolicy
-from worker.wire.body import ReadLimits
 
 
 def get(url: str, **kwargs: Any) -> Request:
@@ -42,7 +42,9 @@ def test_an_answer_comes_whole_and_is_captured(server: FaultServer, open_run: Op
     ("given", "content_type", "body"),
     [
         pytest.param({"json": {"a": [1]}}, "application/json", b'{"a":[1]}', id="json"),
-        pytest.param({"form": (("a", "1 2"), ("a", "3"))}, "application/x-www-form-urlencoded", b"a=1+2&a=3", id="form"),
+        pytest.param(
+            {"form": (("a", "1 2"), ("a", "3"))}, "application/x-www-form-urlencoded", b"a=1+2&a=3", id="form"
+        ),
         pytest.param({"content": b"\x00\x01", "headers": {"Content-Type": "x/y"}}, "x/y", b"\x00\x01", id="content"),
         pytest.param({}, None, b"", id="an empty body has a length"),
     ],
@@ -154,23 +156,46 @@ def test_an_answer_that_will_not_change_is_not_asked_for_again(
     assert len(server.seen) == 1
 
 
+def close_without_an_answer(peer: Peer) -> None:
+    peer.close()
+
+
+def reset(peer: Peer) -> None:
+    peer.reset()
+
+
+def short_body(peer: Peer) -> None:
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234")
+    peer.close()
+
+
+def broken_chunk(peer: Peer) -> None:
+    peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12")
+    peer.close()
+
+
+def reset_in_the_body(peer: Peer) -> None:
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234")
+    peer.reset()
+
+
+def another_protocol(peer: Peer) -> None:
+    peer.send(b"SSH-2.0-OpenSSH\r\n")
+    peer.close()
+
+
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(lambda peer: peer.close(), id="closed without an answer"),
-        pytest.param(lambda peer: peer.reset(), id="reset"),
-        pytest.param(
-            lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234"), peer.close()), id="short body"
-        ),
-        pytest.param(
-            lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12"), peer.close()),
-            id="chunk broken off",
-        ),
-        pytest.param(
-            lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234"), peer.reset()),
-            id="reset in the body",
-        ),
-        pytest.param(lambda peer: (peer.send(b"SSH-2.0-OpenSSH\r\n"), peer.close()), id="another protocol"),
+        pytest.param(fault, id=fault.__name__.replace("_", " "))
+        for fault in (
+            close_without_an_answer,
+            reset,
+            short_body,
+            broken_chunk,
+            reset_in_the_body,
+            another_protocol,
+        )
     ],
 )
 class TestPassingFailures:
@@ -224,7 +249,9 @@ def test_a_throttled_request_that_must_not_run_twice_is_repeated_as_it_did_not_r
     assert open_run(server).session.send(get(url, method="POST", idempotent=False)).status == 200
 
 
-def test_a_fault_after_which_nobody_knows_whether_it_ran_is_not_repeated(server: FaultServer, open_run: OpenRun) -> None:
+def test_a_fault_after_which_nobody_knows_whether_it_ran_is_not_repeated(
+    server: FaultServer, open_run: OpenRun
+) -> None:
     url = server.in_turn("/things", lambda peer: peer.answer(500), fine)
     assert open_run(server).session.send(get(url, method="POST", idempotent=False)).status == 500
 
@@ -258,7 +285,7 @@ def test_a_rule_that_accepts_a_fault_is_heeded(server: FaultServer, open_run: Op
     ],
 )
 def test_the_default_policy_says_what_to_do(
-    server: FaultServer, open_run: OpenRun, status: int, body: bytes, phase: Phase, action: Action
+    server: FaultServer, open_run: OpenRun, *, status: int, body: bytes, phase: Phase, action: Action
 ) -> None:
     url = server.on("/things", lambda peer: peer.answer(status, body))
     run = open_run(server)
@@ -308,7 +335,11 @@ def test_a_stream_left_early_gives_its_connection_up(server: FaultServer, open_r
 
 
 def test_a_stream_that_breaks_off_is_captured_with_what_came(server: FaultServer, open_run: OpenRun) -> None:
-    url = server.on("/things", lambda peer: (peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabcd"), peer.close()))  # type: ignore[arg-type, return-value]
+    def break_off(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabcd")
+        peer.close()
+
+    url = server.on("/things", break_off)
     run = open_run(server)
     with pytest.raises(Exception, match="incomplete body: 4 bytes of 9"), run.session.stream(get(url)) as answer:
         list(answer.chunks())
@@ -373,7 +404,12 @@ def test_another_thread_can_end_a_call_that_hangs(server: FaultServer, open_run:
 
     url = server.on("/things", hang)
     run = open_run(server)
-    aborter = threading.Thread(target=lambda: (arrived.wait(10), run.session.abort("drain")))
+
+    def abort() -> None:
+        arrived.wait(10)
+        run.session.abort("drain")
+
+    aborter = threading.Thread(target=abort)
     aborter.start()
     with pytest.raises(RunStopped, match="drain"):
         run.session.send(get(url))

@@ -1,0 +1,222 @@
+"""The limiter: over all workers, however tokens are chunked and held, no window sees more than the vendor allows."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.worker.wire.conftest import OpenRun
+from tests.worker.wire.faults import FaultServer
+from vendors.definition import Limits, Rate
+from vendors.wire import Request
+from worker.wire import limiter as limiter_module
+from worker.wire.budget import Budget
+from worker.wire.errors import RateLimitedLocallyError
+from worker.wire.limiter import Limiter, TokenPurse
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    granted: int
+    wait_s: float
+
+
+@dataclass(slots=True)
+class Clock:
+    """A clock that moves when somebody sleeps."""
+
+    now_s: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@dataclass(slots=True)
+class WindowStore:
+    """The strictest store there can be: it counts each grant in each window that holds it."""
+
+    clock: Clock
+    grants: list[float] = field(default_factory=list)
+    asked: list[tuple[Sequence[tuple[int, float]], int]] = field(default_factory=list)
+    pauses: list[tuple[str, float]] = field(default_factory=list)
+    paused_until: float = 0.0
+
+    def reserve(self, scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1) -> Granted:
+        self.asked.append((rates, want))
+        if self.paused_until > self.clock.now_s:
+            return Granted(0, self.paused_until - self.clock.now_s)
+        free, wait_s = want, 0.0
+        for limit, per_s in rates:
+            recent = [at for at in self.grants if at > self.clock.now_s - per_s]
+            free = min(free, limit - len(recent))
+            if free <= 0:
+                wait_s = max(wait_s, recent[-limit] + per_s - self.clock.now_s)
+        if free <= 0:
+            return Granted(0, wait_s + 1e-6)
+        self.grants += [self.clock.now_s] * free
+        return Granted(free, 0.0)
+
+    def pause(self, scope_key: str, for_s: float) -> None:
+        self.pauses.append((scope_key, for_s))
+        self.paused_until = max(self.paused_until, self.clock.now_s + for_s)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(limiter_module, "monotonic", found)
+    return found
+
+
+def made(clock: Clock, limits: Limits, store: WindowStore | None = None, **kwargs: Any) -> tuple[Limiter, WindowStore]:
+    store = store or WindowStore(clock)
+    return Limiter(store, "vendor", limits, purse=TokenPurse(), now=lambda: NOON, **kwargs), store
+
+
+def worst_window(times: Sequence[float], per_s: float) -> int:
+    return max(sum(1 for at in times if start <= at < start + per_s) for start in times)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rate=st.sampled_from([(10, 1.0), (100, 1.0), (600, 60.0), (50, 10.0), (3, 1.0), (1000, 60.0)]),
+    processes=st.integers(1, 6),
+    pauses=st.lists(st.floats(0, 0.4), min_size=20, max_size=60),
+    data=st.data(),
+)
+def test_no_window_sees_more_than_allowed(
+    rate: tuple[int, float], processes: int, pauses: list[float], data: st.DataObject
+) -> None:
+    clock = Clock()
+    store = WindowStore(clock)
+    limits = Limits(rates=(Rate(limit=rate[0], per_s=rate[1]),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limiter_module, "monotonic", clock)
+        workers = [
+            Limiter(store, "vendor", limits, purse=TokenPurse(), longest_wait_s=1e9, now=lambda: NOON)
+            for _ in range(processes)
+        ]
+        sent: list[float] = []
+        for pause_s, _ in itertools.product(pauses, range(8)):
+            worker = data.draw(st.sampled_from(workers)) if processes > 1 else workers[0]
+            worker.take(Budget(1e9, clock=clock), clock.sleep)
+            sent.append(clock.now_s)
+            clock.sleep(pause_s / 40)
+    assert worst_window(sent, rate[1]) <= rate[0]
+
+
+def test_most_of_what_is_allowed_is_used(clock: Clock) -> None:
+    limiter, _ = made(clock, Limits(rates=(Rate(limit=100, per_s=1.0),)), longest_wait_s=1e9)
+    started = clock.now_s
+    for _ in range(2000):
+        limiter.take(Budget(1e9, clock=clock), clock.sleep)
+    assert 2000 / (clock.now_s - started + 1) >= 90
+
+
+def test_fast_limits_are_taken_in_chunks_and_slow_ones_one_by_one(clock: Clock) -> None:
+    fast, store = made(clock, Limits(rates=(Rate(limit=600, per_s=60.0),)))
+    for _ in range(20):
+        fast.take(Budget(60, clock=clock), clock.sleep)
+    assert [want for _, want in store.asked] == [10, 10]
+    assert store.asked[0][0] == ((600, 61.0),)
+    slow, store = made(clock, Limits(rates=(Rate(limit=2, per_s=1.0),)))
+    for _ in range(2):
+        slow.take(Budget(60, clock=clock), clock.sleep)
+    assert store.asked == [(((2, 1.0),), 1), (((2, 1.0),), 1)]
+
+
+def test_held_tokens_are_not_spent_late(clock: Clock) -> None:
+    limiter, store = made(clock, Limits(rates=(Rate(limit=600, per_s=60.0),)))
+    limiter.take(Budget(60, clock=clock), clock.sleep)
+    clock.sleep(1.5)
+    limiter.take(Budget(60, clock=clock), clock.sleep)
+    assert len(store.asked) == 2
+
+
+def test_a_wait_longer_than_a_run_may_wait_ends_it_with_a_time(clock: Clock) -> None:
+    limiter, _ = made(clock, Limits(rates=(Rate(limit=1, per_s=3600.0),)))
+    limiter.take(Budget(7200, clock=clock), clock.sleep)
+    with pytest.raises(RateLimitedLocallyError) as caught:
+        limiter.take(Budget(7200, clock=clock), clock.sleep)
+    assert caught.value.retry_at - NOON == pytest.approx(timedelta(hours=1), abs=timedelta(seconds=1))
+    assert clock.now_s == 1000.0
+
+
+def test_a_wait_longer_than_the_budget_ends_it_too(clock: Clock) -> None:
+    limiter, _ = made(clock, Limits(rates=(Rate(limit=1, per_s=10.0),)))
+    limiter.take(Budget(5, clock=clock), clock.sleep)
+    with pytest.raises(RateLimitedLocallyError):
+        limiter.take(Budget(5, clock=clock), clock.sleep)
+
+
+@pytest.mark.parametrize(
+    ("headers", "pause_s"),
+    [
+        pytest.param({"x-left": "0", "x-reset": "12"}, 12, id="seconds"),
+        pytest.param({"x-left": "0", "x-reset": str(int(NOON.timestamp()) + 30)}, 30, id="epoch"),
+        pytest.param({"x-left": "0", "x-reset": str((int(NOON.timestamp()) + 30) * 1000)}, 30, id="epoch in ms"),
+        pytest.param({"x-left": "0", "x-reset": "2026-01-01T12:00:45Z"}, 45, id="ISO"),
+        pytest.param({"x-left": "0", "x-reset": "Thu, 01 Jan 2026 12:01:00 GMT"}, 60, id="HTTP date"),
+        pytest.param({"x-left": "0, 10", "x-reset": "5"}, 5, id="a list"),
+        pytest.param({"x-left": "0", "x-reset": "999999999"}, 86_400, id="at most a day"),
+        pytest.param({"x-left": "1", "x-reset": "12"}, None, id="something left"),
+        pytest.param({"x-left": "0"}, None, id="no reset"),
+        pytest.param({"x-left": "0", "x-reset": "soon"}, None, id="a word"),
+        pytest.param({"x-left": "none", "x-reset": "12"}, None, id="a word for the rest"),
+        pytest.param({}, None, id="nothing"),
+    ],
+)
+def test_the_vendor_s_own_count_is_heeded(clock: Clock, headers: dict[str, str], pause_s: float | None) -> None:
+    limiter, store = made(clock, Limits(remaining_header="X-Left", reset_header="X-Reset"))
+    limiter.observe(headers)
+    assert [for_s for _, for_s in store.pauses] == ([] if pause_s is None else [pytest.approx(pause_s)])
+
+
+def test_a_pause_holds_for_everybody(clock: Clock) -> None:
+    limits = Limits(rates=(Rate(limit=600, per_s=60.0),))
+    first, store = made(clock, limits)
+    second, _ = made(clock, limits, store)
+    first.take(Budget(60, clock=clock), clock.sleep)
+    first.pause(7)
+    for limiter in (first, second):
+        before = clock.now_s
+        limiter.take(Budget(60, clock=clock), clock.sleep)
+        assert clock.now_s - before == pytest.approx(7 if limiter is first else 0, abs=0.01)
+
+
+def test_without_limits_nothing_is_asked_and_a_pause_still_holds(clock: Clock) -> None:
+    limiter, store = made(clock, Limits())
+    limiter.take(Budget(60, clock=clock), clock.sleep)
+    assert store.asked == []
+    limiter.pause(3)
+    limiter.take(Budget(60, clock=clock), clock.sleep)
+    assert clock.now_s == pytest.approx(1003)
+
+
+def test_a_session_takes_a_token_for_every_exchange_and_pauses_all_on_429(
+    server: FaultServer, open_run: OpenRun
+) -> None:
+    store = WindowStore(Clock())
+    limits = Limits(rates=(Rate(limit=5, per_s=1.0),))
+    run = open_run(server, limiter=Limiter(store, "vendor", limits, purse=TokenPurse()))
+    url = server.in_turn(
+        "/a", lambda peer: peer.answer(302, Location="/b"), lambda peer: peer.answer(429, Retry_After="40")
+    )
+    for _ in range(2):
+        run.session.send(Request(method="GET", url=url, endpoint="GET /a"))
+    assert len(store.grants) == len(server.seen) == 3
+    [(scope_key, for_s)] = store.pauses
+    assert (scope_key, round(for_s / 10)) == ("vendor", 4)
+    with pytest.raises(RateLimitedLocallyError):
+        run.session.send(Request(method="GET", url=url, endpoint="GET /a"))
+    assert len(server.seen) == 3
