@@ -226,7 +226,7 @@ def _stored(
 
 
 _LOAD: Final = b"SELECT key_id, sealed FROM credential WHERE connection_id = %s AND kind = %s"
-_LOCK: Final = b"SELECT kind, key_id, sealed FROM credential WHERE connection_id = %s ORDER BY kind FOR UPDATE"
+_LOCK: Final = b"SELECT 1 FROM credential WHERE connection_id = %s ORDER BY kind FOR UPDATE"
 
 
 def load(db: Connection[Any], keyring: Keyring, connection_id: UUID, kind: Kind) -> dict[str, Any] | None:
@@ -241,10 +241,9 @@ def lock_token(db: Connection[Any], keyring: Keyring, connection_id: UUID) -> di
     The lock lasts to the end of the transaction and is on the credentials too, so it holds where there is no token yet,
     and new credentials wait for it. Whoever gets the lock looks first whether the token was renewed meanwhile.
     """
-    for kind, key_id, sealed in rows(db, _LOCK, (connection_id,)):
-        if kind == "token":
-            return unseal(keyring, connection_id, kind, key_id, bytes(sealed))
-    return None
+    rows(db, _LOCK, (connection_id,))
+    # Read by a statement that begins after the wait: the one that waited does not see a row that was added meanwhile.
+    return load(db, keyring, connection_id, "token")
 
 
 def drop_token(db: Connection[Any], connection_id: UUID) -> bool:
