@@ -1,12 +1,20 @@
 """The traps that public definitions fall into, by their numbers in docs/definitions.md: refused, or told."""
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
 
 from vendors.errors import DefinitionError
 from vendors.loader import check_definition, load_definition
+from vendors.source import read_source
 
+DOCUMENTED = re.findall(
+    r"^```yaml\n(.*?)^```",
+    (Path(__file__).parents[2] / "docs" / "definitions.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
 GOOD = """\
 vendor: demo
 credentials: {properties: {token: {secret: true}}, required: [token]}
@@ -555,3 +563,31 @@ def test_status_and_body_of_a_rule_are_both_asked_for(tmp_path: Path) -> None:
     assert (rule.statuses, rule.whole_status, rule.line) == (frozenset({403}), False, 12)
     assert rule.body is not None
     assert (rule.body.path, rule.body.eq) == ("code", "GONE")
+
+
+def test_every_finding_is_in_the_documentation() -> None:
+    root = Path(__file__).parents[2]
+    written = (root / "docs" / "definitions.md").read_text()
+    named = set[str]()
+    for file in [*(root / "vendors").glob("lints*.py"), root / "vendors" / "findings.py"]:
+        code = ast.parse(file.read_text())
+        calls = (node for node in ast.walk(code) if isinstance(node, ast.Call) and len(node.args) > 1)
+        for call in calls:
+            if (
+                isinstance(call.func, ast.Attribute)
+                and call.func.attr == "add"
+                and isinstance(call.args[1], ast.Constant)
+            ):
+                named.add(str(call.args[1].value))
+    assert len(named) > 60
+    assert sorted(name for name in named if f"`{name}`" not in written) == []
+
+
+@pytest.mark.parametrize("block", DOCUMENTED, ids=lambda block: block.splitlines()[0][:40])
+def test_the_documentation_shows_yaml_that_can_be_read(tmp_path: Path, block: str) -> None:
+    file = tmp_path / "lanternwatch.yaml"
+    file.write_text(block)
+    if block.startswith("vendor:"):
+        assert check_definition(file) == ()
+    elif not block.startswith(("base_url:", "records:")):  # those show several ways to write one key
+        assert read_source(file).data
