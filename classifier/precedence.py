@@ -126,7 +126,9 @@ def _verdict(outcome: Outcome, dialect: Dialect | None, trace: Trace | None) -> 
             worst = verdict
     deciding: Judgement
     if own is not None and (worst is None or _RANK[own.name] <= _RANK[worst.judgement.name]):
-        deciding, evidence = own, None
+        # Of a spent budget the call that was cut is the proof.
+        is_told = worst is not None and worst.judgement.reason == own.reason
+        deciding, evidence = own, worst.evidence if worst is not None and is_told else None
     elif worst is not None:
         deciding, evidence = worst.judgement, worst.evidence
     else:

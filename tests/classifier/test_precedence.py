@@ -98,6 +98,18 @@ def test_our_own_side_is_heard(own: set[OwnSide], reason: str) -> None:
     assert run(part("alerts"), own=frozenset(own)).reason == reason
 
 
+def test_the_call_that_was_cut_is_the_proof_of_a_spent_budget() -> None:
+    cut = Exchange(
+        method="GET",
+        url="https://x/slow",
+        status=200,
+        exception=(ExceptionLink(module="worker.wire.errors", name="DeadlineReached"),),
+    )
+    slow = DataTypeOutcome(data_type="slow", endpoint="GET /slow", exchange=cut)
+    verdict = run(part("alerts"), slow, part("server", 500), own=frozenset({OwnSide.BUDGET_SPENT}))
+    assert (verdict.name, verdict.evidence) == (HealthName.EXECUTION_TIMEOUT, cut)
+
+
 def test_a_refused_customer_outweighs_a_spent_budget() -> None:
     assert run(part("alerts", 401), own=frozenset({OwnSide.BUDGET_SPENT})).name is HealthName.UNAUTHORIZED
 
