@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, cast
 
 from vendors.auth import Authenticator, Authorization
-from vendors.errors import AnswerRefusedError, UnusableValueError
+from vendors.errors import AnswerRefusedError, AnswerReportsError, UnusableValueError
 from vendors.page import Skip
 from vendors.requests_made import host_is_allowed, origin_of
 from vendors.wire import Action, Answer, Request, Session, StreamedAnswer
@@ -71,7 +71,7 @@ class Caller:
             if other is not None:
                 answer = session.send(_authorized(request, other))
                 decision = session.decide(request, answer)
-        if decision.action is Action.ACCEPT and (_is_success(answer.status) or decision.rule):
+        if decision.action is Action.ACCEPT and _is_success(answer.status):
             return answer
         return _passed(request, answer.status, decision.action, decision.rule, lenient=lenient)
 
@@ -84,9 +84,7 @@ class Caller:
                 if _is_success(streamed.status):
                     yield streamed
                     return
-                answer = ReadAnswer(
-                    status=streamed.status, url=request.url, headers=streamed.headers, body=_beginning(streamed)
-                )
+                answer = _read_answer(streamed, request)
             decision = session.decide(request, answer)
             if auth and not has_renewed and _is_refused(answer.status, decision.action):
                 other = self._authenticator.renew(session, authorization, request.data_type)
@@ -133,7 +131,16 @@ def _passed(request: Request, status: int, action: Action, rule: str, *, lenient
     if lenient and action in (Action.SKIP_PART, Action.EMPTY) and status != UNAUTHORIZED:
         skip = Skip(endpoint=request.endpoint, status=status, rule=rule)
         return Passed(skip=skip, ends_part=action is Action.SKIP_PART)
-    raise AnswerRefusedError(request.endpoint, f"status {status}" + (f" ({rule})" if rule else ""))
+    said = f" ({rule})" if rule else ""
+    if _is_success(status):
+        raise AnswerReportsError(request.endpoint, f"status {status}, but the body reports an error{said}")
+    raise AnswerRefusedError(request.endpoint, f"status {status}{said}")
+
+
+def _read_answer(streamed: StreamedAnswer, request: Request) -> Answer:
+    if hasattr(streamed, "body"):  # a session may hand out what is no success as a whole, with its decision
+        return cast("Answer", streamed)
+    return ReadAnswer(status=streamed.status, url=request.url, headers=streamed.headers, body=_beginning(streamed))
 
 
 def _beginning(streamed: StreamedAnswer) -> bytes:

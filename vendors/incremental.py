@@ -211,6 +211,10 @@ class Progress:
         """Yield what is to be asked for, oldest first."""
         spec, now = self._spec, self._reader.now
         stored = self._book.start(self._key)
+        if stored is not None and stored > now:
+            # However it came there, from such a cursor nothing would be read until its time comes.
+            stored = now
+            self._book.move(self._key, stored)
         start = (
             self._reader.default_start
             if stored is None

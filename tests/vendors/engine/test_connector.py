@@ -64,6 +64,11 @@ def test_a_check_may_answer_with_anything(body: bytes) -> None:
         pytest.param(Reply(status=302), AnswerRefusedError, id="a redirect that was not followed"),
         pytest.param(Reply(body={"ok": False}), AnswerReportsError, id="not ok with 200"),
         pytest.param(Reply(body="<!doctype html><title>Sign in"), MalformedBodyError, id="a sign-in page with 200"),
+        pytest.param(
+            Reply(body="<html><body>Sign in", headers={"content-type": "text/html"}),
+            MalformedBodyError,
+            id="a sign-in page that says what it is",
+        ),
         pytest.param(Reply(body="{"), MalformedBodyError, id="broken json"),
     ],
 )
@@ -122,7 +127,7 @@ def test_a_rule_may_ask_for_new_authorization() -> None:
 def test_rules_read_success_answers_too() -> None:
     rules = [{"status": [200], "body": {"path": "code", "eq": "NO_LICENCE"}, "action": "fail"}]
     found = read_until_error(define(errors=rules), lambda _: {"items": [], "code": "NO_LICENCE"})
-    assert isinstance(found.error, AnswerRefusedError)
+    assert isinstance(found.error, AnswerReportsError)
     assert "lantern.yaml:1" in str(found.error)
 
 
@@ -180,6 +185,7 @@ def test_one_data_type_may_be_code_and_be_a_parent() -> None:
     assert (found.ids, found.session.requests) == (["code-hosts"], [])
 
 
+@pytest.mark.usefixtures("installed")
 def test_what_is_not_installed_is_not_imported() -> None:
     with pytest.raises(DefinitionError, match="no installed package offers 'os:system'"):
         connect(replace(define(), component="os:system"))

@@ -181,6 +181,7 @@ def test_a_body_that_is_broken(body: bytes, response: dict[str, Any], problem: s
         ),
         pytest.param(b'<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]><r><h>&x;</h></r>', id="a file"),
         pytest.param(b'<!DOCTYPE r SYSTEM "http://v.example/x.dtd"><r><h>&outer;</h></r>', id="an entity from outside"),
+        pytest.param(b"<!DOCTYPE r [<!ELEMENT r ANY>]><r/>", id="a DTD of its own without any"),
         pytest.param(b'<!DOCTYPE r [<!ENTITY % p SYSTEM "http://v.example/x"> %p;]><r/>', id="a parameter entity"),
     ],
 )

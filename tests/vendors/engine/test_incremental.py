@@ -182,6 +182,12 @@ def test_only_times_that_have_not_come_leave_the_cursor() -> None:
     assert at_of(found) == "2026-05-01T00:00:00+00:00"
 
 
+def test_a_cursor_from_the_future_is_brought_back_to_now() -> None:
+    found = read(things(), lambda _: {"items": []}, cursor=state("2099-01-01T00:00:00+00:00"))
+    assert found.session.asked() == {"since": "2026-06-01T11:59:59Z"}
+    assert at_of(found) == NOW.isoformat()
+
+
 def test_the_cursor_never_goes_back() -> None:
     found = read(
         things(), lambda _: {"items": [item(1, "2020-05-02T00:00:00Z")]}, cursor=state("2026-05-01T00:00:00+00:00")
@@ -328,6 +334,13 @@ def test_newest_first_stops_at_the_first_page_that_reaches_back() -> None:
     found = read(filtered("desc"), lambda _: next(replies), cursor=state("2026-05-10T00:00:00+00:00"))
     assert found.ids == ["1", "2", "3"]
     assert at_of(found) == "2026-05-20T00:00:00+00:00"
+
+
+def test_newest_first_moves_the_cursor_only_at_the_end() -> None:
+    replies = iter([{"items": [item(1, "2026-05-20T00:00:00Z")], "next": "b"}, Reply(status=500)])
+    found = read_until_error(filtered("desc"), lambda _: next(replies), cursor=state("2026-05-10T00:00:00+00:00"))
+    assert found.error is not None
+    assert at_of(found) == "2026-05-10T00:00:00+00:00"
 
 
 def test_a_vendor_that_does_not_keep_the_order_is_read_to_the_end() -> None:

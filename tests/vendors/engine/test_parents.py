@@ -228,8 +228,26 @@ def test_only_changed_parents_are_asked_of_the_store() -> None:
     stored = Stored({"sites": [{"id": 1}]})
     first = read(changed(), vendor, parents=stored)
     assert stored.asked[-1][2] is None
-    read(changed(), vendor, cursor=first.cursor, parents=stored, now=NOW + timedelta(days=1))
+    second = read(changed(), vendor, cursor=first.cursor, parents=stored, now=NOW + timedelta(days=1))
     assert stored.asked[-1][2] == NOW - timedelta(minutes=10)
+    assert (first.full_pass, second.full_pass) == (True, False)
+
+
+def test_a_hole_among_changed_parents_does_not_count_either() -> None:
+    pages = {"type": "cursor", "token": {"from": "next", "in": "query.p"}}
+    spec = {"field": "at", "start": {"in": "query.since"}}
+    parents = [{"data_type": "sites", "key": "id", "as": "site", "only_changed": True}]
+    sites = {**SITES, "incremental": spec, "pagination": pages, "errors": GONE}
+
+    def broken(request: Request) -> Any:
+        if not request.url.endswith("/sites"):
+            return vendor(request)
+        if "p" in dict(request.query):
+            return Reply(status=404, body={"code": "GONE"})
+        return {"items": [{"id": 1, "name": "n", "at": "2026-05-05T00:00:00Z"}], "next": "b"}
+
+    found = read(define({"sites": sites, "things": child(parents=parents)}), broken)
+    assert (found.ids, found.cursor) == (["1:7"], None)
 
 
 def test_a_pass_with_a_hole_does_not_count_for_only_changed() -> None:

@@ -172,6 +172,7 @@ def test_origins() -> None:
     [
         pytest.param("https://logs.lantern.example/x", True, id="by TLS"),
         pytest.param("http://logs.lantern.example/x", False, id="in the clear"),
+        pytest.param("http://logs.lantern.example:443/x", False, id="in the clear, at the port of TLS"),
         pytest.param("https://logs.lantern.example:8443/x", False, id="at another port"),
         pytest.param("https://other.example/x", False, id="a host that is not listed"),
     ],
