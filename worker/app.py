@@ -97,7 +97,7 @@ def _add_tasks(app: Celery, station: Station) -> None:
             with station.database.transaction() as db:
                 runs.unhint(db, [wanted])
             return
-        with station.database.connection() as db:
+        with station.claims.connection() as db:
             run = runs.claim(db, wanted, worker_id=station.lease.worker_id)
         if run is not None:
             execute(station, run)
@@ -136,6 +136,7 @@ def _follow_worker(app: Celery, station: Station) -> None:
 
     @signals.worker_init.connect(weak=False)
     def start(**_: object) -> None:
+        journal.set_up(station.settings)  # Celery does so later, and what starts here speaks before
         try:
             process.start()
         except (ModelsError, WorkerError) as error:

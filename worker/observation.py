@@ -25,6 +25,7 @@ class Reading:
     changed: int = 0
     unchanged: int = 0
     pages: int = 0
+    met_unchanged: bool = False
     skipped: list[Skip] = field(default_factory=list)
 
     def add(self, landed: Landed) -> None:
@@ -33,6 +34,7 @@ class Reading:
         self.changed += landed.changed
         self.unchanged += landed.unchanged
         self.pages += 1
+        self.met_unchanged = landed.met_unchanged
 
     def as_outcome(self) -> DataTypeOutcome:
         """Return what the classifier reads."""

@@ -52,8 +52,12 @@ def _opened(
     run = entry.run
     connection_id = run.key.connection_id
     definition = station.definition(run.vendor)
-    with station.database.connection() as db:
-        credentials = vault.load(db, station.keyring, connection_id, "credentials") or {}
+    sealed = run.sealed
+    credentials = (
+        {}
+        if sealed is None
+        else vault.unseal(station.keyring, connection_id, "credentials", sealed.key_id, sealed.data)
+    )
     prepared = prepare(definition, credentials, run.options)
     for secret in prepared.secrets:
         observation.redactor.hide(secret)
@@ -122,11 +126,9 @@ def _read(  # noqa: PLR0917 - one data type of one run needs all of them
     name = reading.data_type
     reading.attempted = True
     try:
-        with station.database.connection() as db:
-            cursor = records.load_cursor(db, run.key.connection_id, name)
-        for page in connector.pull(session, name, cursor):
+        for page in connector.pull(session, name, run.cursors.get(name)):
             reading.skipped.extend(page.skipped)
-            with station.database.transaction() as db:
+            with station.database.connection() as db:
                 landed = records.land_page(
                     db,
                     run.key,

@@ -117,6 +117,7 @@ def result_of(verdict: Verdict, run: ClaimedRun, observation: Observation, *, no
             spread=random.random(),  # noqa: S311 - spreads load, guards nothing
         ),
         classifier_version=CLASSIFIER_VERSION,
+        met_unchanged=[reading.data_type for reading in observation.readings if reading.met_unchanged],
     )
 
 

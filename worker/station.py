@@ -62,17 +62,23 @@ class Station:
         """Return a station for these settings. Connects to nothing."""
         return cls(settings=settings, lease=Lease(lease_s=settings.lease_s))
 
-    def _database(self, max_size: int, name: str) -> Database:
+    def _database(self, max_size: int, name: str, *, durable: bool = True) -> Database:
         return Database(
             self.settings.database_url.get_secret_value(),
             max_size=max_size,
             application_name=f"connection-health {name}",
+            durable=durable,
         )
 
     @cached_property
     def database(self) -> Database:
         """For runs."""
         return self._database(self.settings.database_pool, "runs")
+
+    @cached_property
+    def claims(self) -> Database:
+        """For claims. One that a crash of the server takes back was never begun: its end finds no run."""
+        return self._database(self.settings.database_pool, "claims", durable=False)
 
     @cached_property
     def control(self) -> Database:
@@ -177,7 +183,7 @@ class Station:
     def close(self) -> None:
         """Close what was opened."""
         self.__dict__.pop("shared_limits", None)
-        for name in ("database", "control", "token_locks", "transport"):
+        for name in ("database", "claims", "control", "token_locks", "transport"):
             opened = self.__dict__.pop(name, None)
             if opened is not None:
                 opened.close()
