@@ -20,25 +20,17 @@ def table(views: Sequence[ConnectionView], *, platform: str, now: datetime | Non
     """Return the table of connections, in the order given."""
     moment = now or datetime.now(UTC)
     drawn = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    for column, ratio in (
-        ("CONNECTION", 4),
-        ("HEALTH", 4),
-        ("WHO MUST ACT", 3),
-        ("SINCE", 2),
-        ("WHY", 12),
-        ("NEXT RUN", 2),
-        ("RUNS", 1),
-    ):
-        drawn.add_column(column, ratio=ratio, overflow="ellipsis", no_wrap=True)
+    for column in ("CONNECTION", "HEALTH", "WHO MUST ACT", "SINCE", "WHY", "NEXT RUN", "RUNS"):
+        drawn.add_column(column, ratio=1 if column == "WHY" else None, overflow="ellipsis", no_wrap=True)
     for view in views:
         health = view.health
         name, owner = (health.name, health.owner) if health is not None else (None, None)
         drawn.add_row(
-            view.identifier or short_id(view.connection_id),
+            Text(view.identifier or short_id(view.connection_id)),
             health_text(name, owner),
             who_acts(name, owner, platform),
             "" if health is None else span(max(0.0, (moment - health.since).total_seconds())),
-            "" if health is None else health.sentence or "",
+            Text("" if health is None else health.sentence or ""),
             next_run(view, now=moment),
             str(view.run_seq),
         )

@@ -85,7 +85,7 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty:
     for column in columns:
         table.add_column(column, overflow="fold")
     for each in listed:
-        table.add_row(*each)
+        table.add_row(*map(_as_text, each))
     console().print(table)
 
 
@@ -117,7 +117,7 @@ def print_facts(facts: Iterable[Fact]) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for each in shown:
-        table.add_row(each.name, each.value)
+        table.add_row(each.name, _as_text(each.value or ""))
     console().print(table)
 
 
@@ -188,6 +188,11 @@ def milliseconds(seconds: float | None) -> str:
     if seconds is None:
         return ""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def _as_text(cell: Cell) -> Text:
+    # What a vendor said may hold square brackets, which rich would take for its own markup.
+    return cell if isinstance(cell, Text) else Text(cell)
 
 
 def _flat(cell: Cell) -> str:
