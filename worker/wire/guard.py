@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, NamedTuple
 
@@ -197,34 +198,35 @@ def split_origin(url: str) -> Origin:
     Raises BlockedAddressError for whatever two readers of URLs could understand differently: user information, control
     characters; blanks, backslashes, percent signs and other signs that are in no host name; ports that are no numbers.
     """
-    scheme, colon, _ = url.partition("://")
-    scheme = scheme.lower()
-    if not colon or scheme not in _DEFAULT_PORT:
-        raise BlockedAddressError(url[:60], "only absolute http and https URLs can be called")
     if _CONTROL.search(url):
         raise BlockedAddressError("a URL", "control characters have no place in it")
-    authority = _authority(url)[len(scheme) + 3 :]
-    if "@" in authority:
+    return _origin(_authority(url))
+
+
+@lru_cache(maxsize=4096)
+def _origin(authority: str) -> Origin:
+    scheme, colon, rest = authority.partition("://")
+    scheme = scheme.lower()
+    if not colon or scheme not in _DEFAULT_PORT:
+        raise BlockedAddressError(authority[:60], "only absolute http and https URLs can be called")
+    if "@" in rest:
         raise BlockedAddressError("a URL", "user information before the host is refused; credentials go into headers")
-    host, port_text = authority, ""
-    if authority.startswith("["):
-        host, bracket, rest = authority[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise BlockedAddressError(authority, "no host that can be read")
-        port_text = rest[1:]
-        host = _v6(host)
+    if rest.startswith("["):
+        host, bracket, port_text = rest[1:].partition("]")
+        if not bracket or (port_text and not port_text.startswith(":")):
+            raise BlockedAddressError(rest, "no host that can be read")
+        host, port_text = _v6(host), port_text[1:]
     else:
-        host, _, port_text = authority.partition(":")
+        host, _, port_text = rest.partition(":")
         host = _host(host)
     if port_text and not (port_text.isascii() and port_text.isdecimal() and 0 < int(port_text) < 65536):
-        raise BlockedAddressError(authority, f"{port_text!r} is no port")
+        raise BlockedAddressError(rest, f"{port_text!r} is no port")
     return Origin(scheme, host, int(port_text) if port_text else _DEFAULT_PORT[scheme])
 
 
 def _authority(url: str) -> str:
     """Return the URL up to the end of its authority."""
-    start = url.find("://") + 3
-    end = len(url)
+    start, end = url.find("://") + 3, len(url)
     for sign in "/?#":
         at = url.find(sign, start)
         if 0 <= at < end:

@@ -342,10 +342,10 @@ class VendorSession:
         cut = self._cut = under_way.cut = Cut(time.monotonic() + min(left_s, connect_s + read_s))
         if self._aborted is not None:
             cut.end(self._aborted)
-        response = self._transport.deliver(
+        raw: Any = self._transport.deliver(
             ready, origin, policy=self._guard.policy, cut=cut, connect_timeout_s=connect_s, read_timeout_s=read_s
         )
-        raw = under_way.raw = response.raw
+        under_way.raw = raw
         under_way.status = int(raw.status)
         headers = under_way.headers = {name.lower(): value for name, value in raw.headers.items()}
         self._check_cut(cut)

@@ -16,11 +16,11 @@ from typing import Any, Final, cast
 import certifi
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.poolmanager import ProxyManager
+from urllib3.response import BaseHTTPResponse
 from urllib3.util.request import make_headers
 from urllib3.util.timeout import Timeout
 from urllib3.util.url import parse_url
@@ -195,7 +195,7 @@ class Transport(HTTPAdapter):
         cut: Cut,
         connect_timeout_s: float,
         read_timeout_s: float,
-    ) -> Response:
+    ) -> BaseHTTPResponse:
         """Send one request and return its answer, body unread; the exchange is watched until `cutter.release(cut)`.
 
         Raises requests' exceptions, BlockedAddressError where a name resolved to an address that may not be called.
@@ -205,11 +205,9 @@ class Transport(HTTPAdapter):
         _now.cut, _now.origin, _now.policy = cut, origin, policy
         self.cutter.watch(cut)
         try:
-            return super().send(
-                request,
-                stream=True,
-                timeout=Timeout(connect=connect_timeout_s, read=read_timeout_s),  # type: ignore[arg-type]
-            )
+            timeout = Timeout(connect=connect_timeout_s, read=read_timeout_s)
+            answer: object = super().send(request, stream=True, timeout=timeout)  # type: ignore[arg-type]
+            return cast("BaseHTTPResponse", answer)
         finally:
             _now.cut = None
 
@@ -240,17 +238,9 @@ class Transport(HTTPAdapter):
             return str(request.url).partition("#")[0]
         return request.path_url
 
-    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        """Wrap the answer without guessing its charset and without a cookie jar: a run keeps its own."""
-        response = Response()
-        response.status_code = resp.status
-        response.headers = CaseInsensitiveDict(resp.headers)
-        response.raw = resp
-        response.reason = resp.reason
-        response.url = req.url or ""
-        response.request = req
-        response.connection = self
-        return response
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:  # noqa: ARG002
+        """Hand the answer on as urllib3 has it: requests' own wrapping costs a cookie jar that nobody wants."""
+        return cast("Response", resp)
 
     def _new_pool(self, origin: Origin, policy: AddressPolicy) -> HTTPConnectionPool:
         with self._lock:

@@ -47,6 +47,12 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
 }
 
 
+def shown_as(name: str, secret: str) -> str:
+    """Return the secret in an encoding, without the quotation marks that JSON puts around it."""
+    shown = ENCODINGS[name](secret)
+    return shown[1:-1] if name.startswith("json") else shown
+
+
 class TestByValue:
     @pytest.mark.parametrize("name", ENCODINGS)
     @pytest.mark.parametrize(
@@ -56,8 +62,7 @@ class TestByValue:
         "around", ["{}", "before {} after", "abc{}abc", '{{"echo": "{}"}}', "https://x.example/{}?q={}"]
     )
     def test_no_encoding_is_kept(self, name: str, secret: str, around: str) -> None:
-        encode = ENCODINGS[name]
-        text = around.replace("{{", "{").replace("}}", "}").replace("{}", encode(secret).strip('"'))
+        text = around.replace("{{", "{").replace("}}", "}").replace("{}", shown_as(name, secret))
         clean = Redactor((secret,)).data(text.encode())
         assert MASK.encode() in clean
         for kept in (secret, secret.lower(), secret.upper()):
@@ -86,7 +91,7 @@ class TestByValue:
         secret = secret.strip()
         if len(secret) < SHORTEST_ANYWHERE or secret in before + after or secret in MASK * 9:
             return
-        shown = ENCODINGS[name](secret).strip('"')
+        shown = shown_as(name, secret)
         clean = Redactor((secret,)).data((before + "|" + shown + "|" + after).encode("utf-8", "surrogatepass"))
         if "base64" in name or name in {"lower case", "upper case"}:
             assert f"|{shown}|".encode() not in clean
@@ -241,7 +246,7 @@ def everywhere(server: FaultServer, shown: str) -> dict[str, str]:
 def test_a_vendor_that_echoes_the_secret_anywhere_gets_it_into_nothing_that_is_kept(
     server: FaultServer, open_run: OpenRun, name: str, secret: str
 ) -> None:
-    shown = ENCODINGS[name](secret).strip('"')
+    shown = shown_as(name, secret)
     run = open_run(server, redactor=Redactor((secret, TOKEN)))
     kept: list[object] = []
     for url in everywhere(server, shown).values():
