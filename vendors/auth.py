@@ -83,8 +83,8 @@ class AuthContext:
     """What every way to authenticate needs. clock: aware, UTC, never backwards."""
 
     base_url: str
-    scope: Scope
-    tokens: TokenKeeper
+    scope: Scope = field(repr=False)
+    tokens: TokenKeeper = field(repr=False)
     clock: Callable[[], datetime]
 
 
@@ -161,26 +161,30 @@ class _Renewable:
         self._grant, self._context = grant, context
         self._target, self._prefix = auth.target or _AUTHORIZATION, auth.prefix
         self._token: _Token | None = None
+        self._told: tuple[Session, str] | None = None
 
     def authorize(self, session: Session, data_type: str | None) -> Authorization:
         if self._token is None or not self._token.is_fresh:
-            self._token = self._kept(self._context.tokens.load(), session) or self._renewed(session, None, data_type)
-        return self._authorization(self._token)
+            self._token = self._kept(self._context.tokens.load()) or self._renewed(session, None, data_type)
+        return self._authorization(session, self._token)
 
     def renew(self, session: Session, spent: Authorization, data_type: str | None) -> Authorization | None:
         if self._token is not None and self._token.is_fresh and self._token.access != spent.token:
-            return self._authorization(self._token)
+            return self._authorization(session, self._token)
         self._token = None  # whatever comes now, this one is spent
         self._token = self._renewed(session, spent.token, data_type)
-        return self._authorization(self._token)
+        return self._authorization(session, self._token)
 
-    def _authorization(self, token: _Token) -> Authorization:
+    def _authorization(self, session: Session, token: _Token) -> Authorization:
+        if self._told != (session, token.access):
+            session.hide(token.access)
+            self._told = (session, token.access)
         placed = _placed(self._target, _prefixed(self._prefix, token.access))
         return Authorization(headers=placed.headers, query=placed.query, token=token.access)
 
     def _renewed(self, session: Session, spent: str | None, data_type: str | None) -> _Token:
         with self._context.tokens.exclusive() as lock:
-            kept = self._kept(lock.load(), session)  # another worker may have renewed it while we waited for the lock
+            kept = self._kept(lock.load())  # another worker may have renewed it while we waited for the lock
             if kept is not None and kept.access != spent:
                 return kept
             document = {"for": self._grant.fingerprint, **self._grant.fetch(session, lock, data_type)}
@@ -195,13 +199,10 @@ class _Renewable:
             return _Token(access=str(document["access_token"]), renew_at=time.monotonic())  # given out already expired
         return token
 
-    def _kept(self, document: Mapping[str, object] | None, session: Session) -> _Token | None:
+    def _kept(self, document: Mapping[str, object] | None) -> _Token | None:
         if document is None or document.get("for") != self._grant.fingerprint:
             return None
-        token = _token_of(document, self._context.clock())
-        if token is not None and (self._token is None or self._token.access != token.access):
-            session.hide(token.access)
-        return token
+        return _token_of(document, self._context.clock())
 
 
 def _token_of(document: Mapping[str, object], now: datetime) -> _Token | None:

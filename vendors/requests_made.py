@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
@@ -76,10 +76,10 @@ class Draft:
     method: str
     url: str
     endpoint: str
-    query: list[tuple[str, str]]
-    headers: dict[str, str]
-    json: object = None
-    form: list[tuple[str, str]] | None = None
+    query: list[tuple[str, str]] = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+    json: object = field(default=None, repr=False)
+    form: list[tuple[str, str]] | None = field(default=None, repr=False)
     timeout_s: float | None = None
 
     def put(self, target: Target, value: object) -> None:

@@ -458,6 +458,24 @@ def test_a_token_may_come_as_a_form_or_in_a_header() -> None:
 # ---- who may see them
 
 
+def test_a_kept_token_is_hidden_from_each_session_that_uses_it() -> None:
+    connector = connect(client_credentials(), credentials=CLIENT_GIVEN)
+    for _ in range(2):
+        session = FakeSession(Server())
+        list(connector.pull(session, "things", None))
+        assert "t1" in session.hidden
+
+
+def test_no_secret_is_in_what_is_printed() -> None:
+    """A log line or a traceback may print any of these."""
+    auth = {**LOGIN, "lifetime": "PT30M"}
+    connector = connect(define(auth=auth))
+    reader = connector._readers["things"]  # type: ignore[attr-defined] # what is inside
+    renewable = reader._shared.caller._authenticator
+    printed = repr((reader._shared, renewable._context, renewable._grant._maker.draft(renewable._context.scope)))
+    assert "t0ken" not in printed
+
+
 def test_credentials_go_home_only() -> None:
     elsewhere = define({"things": {**THINGS, "request": {"path": "https://other.example/things", "auth": "none"}}})
     found = read(elsewhere, lambda _: ITEMS)
