@@ -12,7 +12,7 @@ CursorState = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One record. id: unique within connection and data type; payload: as the vendor sent it, plus what parents gave."""
+    """One record. id: unique within connection and data type; payload: as the vendor sent it, and what parents gave."""
 
     id: str
     payload: Mapping[str, object]

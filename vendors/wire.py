@@ -1,4 +1,4 @@
-"""What a connector asks of whoever talks HTTP for it, and of whoever keeps its tokens. Protocols only: `worker` fills them."""
+"""What a connector asks of whoever talks HTTP for it and keeps its tokens. Protocols only: `worker` fills them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -23,7 +23,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """An action and, for RETRY and RATE_LIMITED, the seconds that the vendor or the rule asks to wait (None: not said)."""
+    """An action and, for RETRY and RATE_LIMITED, the seconds that vendor or rule ask to wait (None: not said)."""
 
     action: Action
     wait_s: float | None = None
@@ -74,7 +74,7 @@ class Request:
     """One call to a vendor.
 
     url: absolute, without the query; query: in order, names may repeat; json/form/content: at most one of them;
-    endpoint: method and path template, for people (`GET /sites/{site}/findings`); secrets: strings that may not be shown;
+    endpoint: method and path template, for people (`GET /sites/{site}/findings`);
     send_auth_to: origins besides the url's own that may see the headers named in `auth_headers` (usually none);
     idempotent: whether it may be sent again after its fate is unknown.
     """
