@@ -25,6 +25,7 @@ class StopReason(StrEnum):
     DRAINING = "draining"
     LEASE_LOST = "lease_lost"
     SUPERSEDED = "superseded"
+    DATABASE_AWAY = "database_away"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,6 +89,14 @@ class InFlight:
             entry.close()
             with self._lock:
                 self._runs.pop(run.key, None)
+
+    def supersede(self, key: RunKey) -> bool:
+        """Let the run of this very key end, where there is one. Keys come back only where the database lost a claim."""
+        with self._lock:
+            entry = self._runs.get(key)
+        if entry is not None:
+            entry.end(StopReason.SUPERSEDED)
+        return entry is not None
 
     def all(self) -> tuple[RunInFlight, ...]:
         """Return the runs in flight now."""

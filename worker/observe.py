@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Final
 
+from classifier.outcome import ExceptionLink
 from classifier.vocabulary import HealthName, Phase
 from models import records, vault
 from models.errors import FencedError
@@ -11,6 +12,7 @@ from models.runs import ClaimedRun
 from vendors.connector import open_connector
 from vendors.credentials_schema import prepare
 from vendors.page import Connector
+from worker.errors import is_database_away
 from worker.in_flight import RunInFlight, StopReason
 from worker.observation import Observation, Reading
 from worker.station import Station
@@ -32,7 +34,7 @@ def observe(station: Station, entry: RunInFlight, budget: Budget, observation: O
     try:
         connector, session = _opened(station, entry, budget, observation)
     except Exception as error:  # noqa: BLE001 - the edge of a run: our own failure becomes a recorded outcome
-        observation.exception = observation.links(error)
+        observation.exception = _links(observation, error)
         return
     observation.readings = [Reading(data_type=name) for name in connector.data_types]
     try:
@@ -95,6 +97,13 @@ def _raise_if_stopped(station: Station, entry: RunInFlight) -> None:
         raise RunStopped(StopReason.LEASE_LOST)
 
 
+def _links(observation: Observation, error: Exception) -> tuple[ExceptionLink, ...]:
+    """Return a failure as data; raise RunStopped where our own database went away: it says nothing of a connection."""
+    if is_database_away(error):
+        raise RunStopped(StopReason.DATABASE_AWAY) from error
+    return observation.links(error)
+
+
 def _is_probe(run: ClaimedRun) -> bool:
     """Say whether this run begins with the cheapest call: the last one found the credentials themselves refused."""
     return run.health_name is HealthName.UNAUTHORIZED
@@ -105,7 +114,7 @@ def _credentials_work(connector: Connector, session: VendorSession, observation:
     try:
         connector.check(session)
     except Exception as error:  # noqa: BLE001 - the edge of a run
-        reading.exception = observation.links(error)
+        reading.exception = _links(observation, error)
     if not reading.exception:
         return True
     newest = observation.capture.newest()
@@ -142,7 +151,7 @@ def _read(  # noqa: PLR0917 - one data type of one run needs all of them
     except FencedError as error:
         raise RunStopped(StopReason.SUPERSEDED) from error
     except Exception as error:  # noqa: BLE001 - the edge of a run: our own failure becomes a recorded outcome
-        reading.exception = observation.links(error)
+        reading.exception = _links(observation, error)
     finally:
         # In `finally`, because a run that is cut at its deadline must still show what it was waiting for.
         reading.exchange = observation.capture.deciding(name)

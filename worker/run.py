@@ -2,12 +2,12 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
-import psycopg
 import structlog
+from psycopg import Connection
 
 from classifier import classify
 from classifier.outcome import OwnSide
@@ -17,6 +17,7 @@ from models import runs
 from models.runs import ClaimedRun, FinishedRun
 from models.vocabulary import RunState
 from worker import schedule
+from worker.errors import DATABASE_TROUBLE, first_line
 from worker.in_flight import StopReason
 from worker.observation import Observation
 from worker.observe import observe
@@ -31,7 +32,25 @@ _FINISH_PAUSES_S: Final = (0.1, 0.5, 1.0, 2.0, 4.0)
 
 
 def execute(station: Station, run: ClaimedRun) -> None:
-    """Observe, judge and record one claimed run. Never raises for what the run met; a database that stays away does."""
+    """Observe, judge and record one claimed run. Never raises: what could not be recorded is left to the reaper."""
+    if station.in_flight.supersede(run.key):
+        # The database lost our claim in a crash and gave its number out again. The first run ends itself; this one
+        # does not begin beside it, and its connection is due at once.
+        _interrupt(station, run, StopReason.SUPERSEDED)
+        return
+    try:
+        _observe_and_record(station, run)
+    except DATABASE_TROUBLE as error:
+        log.error("run.unrecorded", **_names(run), error=first_line(error), remedy="the reaper records it as lost")  # noqa: TRY400 - one line says it all
+    except Exception:
+        log.exception("run.unrecorded", **_names(run), remedy="the reaper records it as lost")
+
+
+def _names(run: ClaimedRun) -> Mapping[str, object]:
+    return {"connection_id": str(run.key.connection_id), "run_seq": run.key.run_seq}
+
+
+def _observe_and_record(station: Station, run: ClaimedRun) -> None:
     budget = Budget(run.timeout_secs)
     observation = Observation(vendor=run.vendor)
     with station.in_flight.entered(run, deadline=budget.deadline) as entry:
@@ -46,35 +65,45 @@ def execute(station: Station, run: ClaimedRun) -> None:
             _stopped(station, run, stopped)
             return
         except Exception as error:
-            log.exception("run.broke", connection_id=str(run.key.connection_id), run_seq=run.key.run_seq)
+            log.exception("run.broke", **_names(run))
             observation.exception = observation.links(error)
-        _record(station, run, observation)
+        try:
+            _record(station, run, observation)
+        except DATABASE_TROUBLE:
+            raise
+        except (
+            Exception
+        ) as error:  # what was seen cannot be stored: a bug of ours must not leave the run without an end
+            log.exception("run.record_broke", **_names(run))
+            _record(station, run, Observation(vendor=run.vendor, exception=observation.links(error)))
 
 
 def _stopped(station: Station, run: ClaimedRun, stopped: RunStopped) -> None:
-    reason = stopped.reason
-    log.info("run.stopped", connection_id=str(run.key.connection_id), run_seq=run.key.run_seq, reason=reason)
-    if reason == StopReason.DRAINING:
-        with station.database.transaction() as db:
-            runs.interrupt(db, run.key, reason=reason)
+    log.info("run.stopped", **_names(run), reason=stopped.reason)
+    if stopped.reason in {StopReason.DRAINING, StopReason.DATABASE_AWAY}:
+        _interrupt(station, run, stopped.reason)
     # Lease lost, cancelled, superseded: somebody else has ended or will end this run's record; we may not touch it.
+
+
+def _interrupt(station: Station, run: ClaimedRun, reason: str) -> None:
+    def interrupt(db: Connection[Any]) -> bool:
+        return runs.interrupt(db, run.key, reason=reason)
+
+    _ended(station, run, interrupt, RunState.INTERRUPTED)
 
 
 def _record(station: Station, run: ClaimedRun, observation: Observation) -> None:
     now = datetime.now(UTC)
     verdict = classify(observation.as_outcome(observed_at=now), station.dialects.get(run.vendor))
     finished = result_of(verdict, run, observation, now=now)
-    if _finish(station, run, finished):
-        log.info(
-            "run.finished",
-            connection_id=str(run.key.connection_id),
-            run_seq=run.key.run_seq,
-            vendor=run.vendor,
-            health=verdict.name.value,
-            reason=verdict.reason,
-        )
+
+    def finish(db: Connection[Any]) -> bool:
+        return runs.finish(db, run.key, finished)
+
+    if _ended(station, run, finish, finished.state):
+        log.info("run.finished", **_names(run), vendor=run.vendor, health=verdict.name.value, reason=verdict.reason)
     else:
-        log.warning("run.fenced", connection_id=str(run.key.connection_id), run_seq=run.key.run_seq)
+        log.warning("run.fenced", **_names(run))
 
 
 def result_of(verdict: Verdict, run: ClaimedRun, observation: Observation, *, now: datetime) -> FinishedRun:
@@ -128,15 +157,20 @@ def _judged(verdict: Verdict, data_type: str) -> Mapping[str, object]:
     return {"name": part.judgement.name.value, "reason": part.judgement.reason, "sentence": part.judgement.sentence}
 
 
-def _finish(station: Station, run: ClaimedRun, finished: FinishedRun) -> bool:
-    """Write the end down; again while the database is away, as long as the lease would let us. Raises after that."""
+def _ended(station: Station, run: ClaimedRun, end: Callable[[Connection[Any]], bool], state: RunState) -> bool:
+    """Write the end down; again while the database is away, as long as the lease would let us. Raises after that.
+
+    False: the run was taken from us. A COMMIT whose answer was lost is asked after: the second call finds nothing to
+    end, though the first had ended it.
+    """
+    is_fate_unknown = False
     for pause_s in (*_FINISH_PAUSES_S, None):
         try:
             with station.database.connection() as db:
-                return runs.finish(db, run.key, finished)
-        except psycopg.OperationalError:
-            # Its fate is unknown: the commit may have come through. Repeating is harmless, the fence sees to that.
+                return end(db) or (is_fate_unknown and runs.ended_as(db, run.key) is state)
+        except DATABASE_TROUBLE:
             if pause_s is None or not station.lease.is_held_by(run.key.worker_id):
                 raise
+            is_fate_unknown = True
             time.sleep(pause_s)
     raise AssertionError
