@@ -26,7 +26,8 @@ _NUMBER_FLAGS: Final = frozenset(
     {"code", "errcode", "errorcode", "errno", "statuscode", "status", "retcode", "ret", "resultcode", "returncode"}
 )
 _ENVELOPE: Final = words(
-    "error errors fault err exception errordescription errormessage errormessages fail message msg detail details code "
+    "error errors reasons faults failures fault err exception errordescription errormessage errormessages fail "
+    "message msg detail details code "
     "status statuscode errorcode errcode requestid reqid traceid trace correlationid timestamp time date "
     "path success ok "
     "type title instance jsonrpc id meta errortype erroruri data result results response extensions description info "
@@ -56,6 +57,9 @@ def _says_success(value: object) -> bool:
     }
 
 
+_TELLING: Final = frozenset({Role.TEXT, Role.CODE, Role.EITHER, Role.FIELDS})
+
+
 def _is_error_entry(entry: object) -> bool:
     if isinstance(entry, str):
         return bool(entry.strip())
@@ -63,7 +67,7 @@ def _is_error_entry(entry: object) -> bool:
         return False
     names = [plain_name(name) for name in entry]
     shaped = sum(name in _ERROR_ENTRY for name in names)
-    telling = any(role_of(name) in {Role.TEXT, Role.CODE, Role.EITHER} for name in entry)
+    telling = any(role_of(name) in _TELLING for name in entry)
     return telling and shaped * 4 >= len(names) * 3
 
 
@@ -78,8 +82,17 @@ def _is_error_value(value: object) -> bool:
     if isinstance(value, list):
         return bool(value) and all(_is_error_entry(entry) for entry in value[:5])
     if isinstance(value, dict):
-        return any(not _is_empty(part) and not _says_success(part) for part in value.values())
+        return any(_is_telling(name, part) for name, part in islice(value.items(), 40))
     return not _says_success(value)
+
+
+def _is_telling(name: str, part: object) -> bool:
+    """Return whether a member of an error's object tells something: counts and lists of numbers do not."""
+    if _is_empty(part) or _says_success(part):
+        return False
+    if isinstance(part, list):
+        return isinstance(part[0], (str, dict))
+    return role_of(name) in _TELLING or isinstance(part, (str, dict))
 
 
 def _is_empty(value: object) -> bool:
@@ -201,7 +214,7 @@ def only_sentence(document: Mapping[str, object]) -> str | None:
     if len(document) != 1:
         return None
     ((name, value),) = document.items()
-    if role_of(name) in {Role.TEXT, Role.EITHER} and isinstance(value, str) and len(value) <= 80:
+    if role_of(name) in _TELLING and isinstance(value, str) and len(value) <= 80:
         return value
     return None
 

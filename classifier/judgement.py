@@ -16,7 +16,7 @@ from classifier.dialect import Dialect
 from classifier.dialect_match import reads_success, rule_met
 from classifier.outcome import ExceptionLink, Exchange
 from classifier.phrases import INDEX, Where, words_of
-from classifier.reading import Kind, Reading, read_failure, read_success
+from classifier.reading import Kind, Reading, is_plainly_data, read_failure, read_success
 from classifier.reasons import REASONS
 from classifier.signals import OURS_RANK, VAGUE_RANKS, Signals, nothing_remaining
 from classifier.statuses import reason_of_status
@@ -118,7 +118,7 @@ def _by_status(signals: Signals) -> Found | None:
 
 
 _LOGIN_PATH: Final = re.compile(
-    r"/(?:log[-_]?in|sign[-_]?in|sso|saml2?|auth/login|oauth2?/authorize|adfs|idp|accounts/login|session/new|login\.\w+)(?:[/?#.]|$)",
+    r"/(?:log[-_]?in|sign[-_]?in|sso|saml2?|auth/login|oauth2?/authorize|adfs|idp|accounts/login|session/new|login\.\w+)(?![a-z])",
     re.IGNORECASE,
 )
 
@@ -255,6 +255,33 @@ def sentence_of_exception(link: ExceptionLink, call: str | None) -> str:
     return f"{call} raised {link.name}{said}" if call else f"{link.name}{said}"
 
 
+_TIME_NAMES: Final = (b"etry", b"eset", b"ait", b"ntil", b"vailable")
+"""Parts of the names of members that say when to come back; without any, a body is not searched for them."""
+
+
+def _retry_at(found: Found, reading: Reading, observed_at: datetime) -> datetime | None:
+    """Return when the vendor lets us come back, where the finding is one that passes by itself."""
+    name = REASONS[found.reason].name
+    exchange = reading.exchange
+    if name is HealthName.RATE_LIMIT_EXCEEDED:
+        document = reading.document if any(part in exchange.body for part in _TIME_NAMES) else None
+        return retry_time.retry_at(exchange.headers, document, observed_at=observed_at, texts=tuple(reading.texts))
+    if name is HealthName.VENDOR_SERVER_ERROR:
+        said = {key: exchange.headers[key] for key in ("retry-after", "date") if key in exchange.headers}
+        document = reading.document if found.reason == "maintenance" else None
+        return retry_time.retry_at(said, document, observed_at=observed_at)
+    return None
+
+
+def _by_dialect(reading: Reading, dialect: Dialect | None, trace: Trace | None) -> Found | None:
+    if dialect is None:
+        return None
+    rule = rule_met(dialect, reading)
+    found = None if rule is None else Found(rule.reason, rule.id, reading.codes[0] if reading.codes else "")
+    _note(trace, f"dialect {dialect.family}", found, f"{len(dialect.rules)} rules")
+    return found
+
+
 def judge(
     exchange: Exchange,
     *,
@@ -270,42 +297,32 @@ def judge(
     """
     status = exchange.status
     if status is None or (exchange.exception and status < 400):
-        decided = decide_exception(exchange.exception, trace)
-        if decided is None:
-            found = Found("connection_failed", "exchange.nothing_came")
-            return judgement_of(found, f"{_call(exchange, endpoint)} got no answer")
-        found, link = decided
-        return judgement_of(found, sentence_of_exception(link, _call(exchange, endpoint)))
+        return _judge_exception(exchange, endpoint, trace)
     success = status < 300 or status == 304
-    if success:
-        reading = read_success(exchange, wants_document=dialect is not None and reads_success(dialect, status))
-    else:
-        reading = read_failure(exchange)
-    found_or_none: Found | None = None
-    if dialect is not None and dialect.rules:
-        met = rule_met(dialect, reading)
-        if met is not None:
-            found_or_none = Found(met.reason, met.id, reading.codes[0] if reading.codes else "")
-        _note(trace, f"dialect {dialect.family}", found_or_none, f"{len(dialect.rules)} rules")
-    if found_or_none is None:
-        found_or_none = _decide_success(reading, trace) if success else _decide_failure(reading, trace)
     call = _call(exchange, endpoint)
-    if found_or_none is None:
-        return judgement_of(_OK, f"{call} answered {status}")
-    found = found_or_none
-    retry: datetime | None = None
-    name = REASONS[found.reason].name
-    if name is HealthName.RATE_LIMIT_EXCEEDED:
-        retry = retry_time.retry_at(
-            exchange.headers, reading.document, observed_at=observed_at, texts=tuple(reading.texts)
-        )
-    elif name is HealthName.VENDOR_SERVER_ERROR:
-        retry = retry_time.retry_at(
-            {key: exchange.headers[key] for key in ("retry-after", "date") if key in exchange.headers},
-            reading.document if found.reason == "maintenance" else None,
-            observed_at=observed_at,
-        )
-    return judgement_of(found, f"{call} answered {status}{_said(reading, found)}", retry)
+    if not success:
+        reading = read_failure(exchange)
+        found = _by_dialect(reading, dialect, trace) or _decide_failure(reading, trace)
+    else:
+        if dialect is None and trace is None and is_plainly_data(exchange):
+            return judgement_of(_OK, f"{call} answered {status}")
+        reading = read_success(exchange, wants_document=dialect is not None and reads_success(dialect, status))
+        decided = _by_dialect(reading, dialect, trace) or _decide_success(reading, trace)
+        if decided is None:
+            return judgement_of(_OK, f"{call} answered {status}")
+        found = decided
+    return judgement_of(
+        found, f"{call} answered {status}{_said(reading, found)}", _retry_at(found, reading, observed_at)
+    )
+
+
+def _judge_exception(exchange: Exchange, endpoint: str | None, trace: Trace | None) -> Judgement:
+    call = _call(exchange, endpoint)
+    decided = decide_exception(exchange.exception, trace)
+    if decided is None:
+        return judgement_of(Found("connection_failed", "exchange.nothing_came"), f"{call} got no answer")
+    found, link = decided
+    return judgement_of(found, sentence_of_exception(link, call))
 
 
 _OK: Final = Found("ok", "status.success")

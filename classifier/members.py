@@ -20,6 +20,8 @@ class Role(StrEnum):
     TEXT = "text"
     EITHER = "either"
     INTO = "into"
+    FIELDS = "fields"
+    """As EITHER; and in an object under such a name every text counts, whatever its own name."""
     SKIP = "skip"
 
 
@@ -49,10 +51,11 @@ _ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             "errorusertitle errorusermsg hint explanation summary failurereason errordetail statusmessage "
             "longmessage shortmessage localizedmessage displaymessage cause problem errorusermessage verbose "
             "statustext additionalinfo moreinfo errorreason msgs note",
-            Role.EITHER: "error reason status type err stat result failure fault exception errors warnings response "
+            Role.FIELDS: "error errors fielderrors validationerrors reasons faults failures",
+            Role.EITHER: "reason status type err stat result failure fault exception warnings response "
             "state statusdescription",
             Role.INTO: "details errordetails fail innererror rootcause operationerrors extensions meta data body "
-            "errorcauses apierrors errorinfo problems validationerrors header responsestatus context",
+            "errorcauses apierrors errorinfo problems header responsestatus context",
             Role.SKIP: "request params parameters headers input query variables path args stack stacktrace trace "
             "debug links config metadata locations source instance documentationurl helpurl url uri href docs "
             "moreinfourl requestid traceid",
@@ -96,6 +99,9 @@ _SEVERITIES: Final = frozenset({"fatal", "error", "warn", "warning", "info", "de
 
 def _telling(status: int) -> tuple[int, int]:
     return {429: 0, 401: 1, 403: 2}.get(status, 3), status
+
+
+_ALONE: Final = frozenset({Role.TEXT, Role.CODE})
 
 
 class Collector:
@@ -169,7 +175,7 @@ class Collector:
         elif isinstance(node, list):
             for item in node[:10]:
                 if isinstance(item, str):
-                    self.take("", item, role if role in {Role.TEXT, Role.CODE} else Role.EITHER)
+                    self.take("", item, role if role in _ALONE else Role.EITHER)
                 else:
                     self.into(item, role, depth + 1)
 
@@ -179,6 +185,8 @@ class Collector:
             own = role_of(name)
             if own is Role.SKIP:
                 continue
+            if own is None and role is Role.FIELDS:
+                own = Role.TEXT
             if isinstance(value, (str, int, float)):
                 self.take(name, value, own if own is not Role.INTO else role)
             elif value:

@@ -254,16 +254,22 @@ def _meets(words: Sequence[str], start: int, steps: _Steps) -> int:
     return at
 
 
+# Place, where, rule, steps, and the words of the last step: most phrases are dismissed since none of those is there.
+_Row = tuple[tuple[int, int], int, PhraseRule, _Steps, frozenset[str]]
+
+
 class PhraseIndex:
     """Finds the phrases of a rule table in a text."""
 
     def __init__(self, rules: Iterable[PhraseRule]) -> None:
-        by_first: dict[str, list[tuple[tuple[int, int], int, PhraseRule, _Steps]]] = {}
+        by_first: dict[str, list[_Row]] = {}
         for number, rule in enumerate(rules):
             for phrase in rule.phrases:
                 steps = _steps(phrase)
                 for first in steps[0][0]:
-                    by_first.setdefault(first, []).append(((rule.rank, number), rule.where.value, rule, steps))
+                    by_first.setdefault(first, []).append(
+                        ((rule.rank, number), rule.where.value, rule, steps, steps[-1][0])
+                    )
         self._by_first = {first: tuple(sorted(rows, key=lambda row: row[0])) for first, rows in by_first.items()}
 
     def find(self, words: Sequence[str], where: Where) -> PhraseHit | None:
@@ -271,11 +277,12 @@ class PhraseIndex:
         best: PhraseHit | None = None
         best_place = (1_000, 0)
         here = where.value
+        present = frozenset(words)
         for start, word in enumerate(words):
-            for place, there, rule, steps in self._by_first.get(word, ()):
+            for place, there, rule, steps, last in self._by_first.get(word, ()):
                 if place >= best_place:
                     break
-                if not there & here:
+                if not there & here or last.isdisjoint(present):
                     continue
                 end = _meets(words, start, steps)
                 if end:
@@ -345,6 +352,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "bad_request",
         "sbkc",
         "csrf|xsrf|verification|confirmation|device|upload|reset|push|registration|invitation|download token ~",
+        "upload|search|scan|scroll|import|export|query|job session ~",
         rank=6,
         source="common wording of HTTP APIs",
     ),
@@ -355,6 +363,13 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "must|should|expected ~ one of",
         "valid|allowed|accepted|permitted|possible|supported values",
         "not ~ filterable|sortable|searchable",
+        "not ~ valid ~ include|entity|filter|type|option|value|metric|column|property",
+        "filter|filters|attribute|column|include|metric|dimension ~~ not|invalid|unknown|unsupported|cannot|must",
+        "field|fields ~~ not ~ exist|supported|selectable|found|allowed",
+        "invalid|unknown|unsupported|bad|malformed ~ filter|attribute|column|include|metric|dimension|expression|sort",
+        "plan|subscription|license|role|permission|group id ~~ invalid|not|malformed|require|missing|unknown|must",
+        "invalid|unknown|missing|malformed|bad ~ plan|subscription|license|role|permission|group id",
+        "plan|subscription|license|role|group with id",
         rank=7,
     ),
     _rule(
@@ -405,7 +420,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "daily|day ~~ limit|quota|ratelimit|cap",
         "limit|quota|ratelimit|request|call ~~ per day",
         "quota|limit ~ day|daily",
-        "limit|quota|request ~~ today",
+        "limit|quota|request|downloaded|allowed ~~ today",
         rank=20,
     ),
     _rule(
@@ -425,12 +440,13 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sbuftvkc",
         "ratelimit",
         "rate exceed",
-        "rate ~ limit|exceed|throttle",
+        "rate ~ limit|exceed|throttle|high",
         "request rate ~ high|exceed|large",
         "throttle",
         "slow down",
         "slowdown",
-        "too many|much ~ request|call|query|api|attempt|operation|http",
+        "too many|much ~ request|call|api|attempt|operation|http",
+        "too many query",
         "toomanyrequests",
         "request|call|query|invocation|api|usage|qps|traffic|transaction|connection limit",
         "limit ~ request|call|invocation|query|attempt ~ exceed|reach|used",
@@ -494,7 +510,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "signature_invalid",
         "sbufkc",
         "signature|hmac ~~ not ~ match|valid|verified|correct",
-        "signature|hmac ~~ invalid|mismatch|incorrect|bad|failed",
+        "signature|hmac ~~ invalid|mismatch|incorrect|bad|failed|error",
         "invalid|bad|incorrect|mismatched ~ signature|hmac",
         rank=40,
     ),
@@ -527,6 +543,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "revoked ~ token|access|authorization|consent|grant|key|apikey|permission",
         "not authorized|installed ~ application|app|integration",
         "app|application|integration ~ uninstalled|removed|deauthorized",
+        "app|application|integration ~ not installed",
         "no longer ~ authorized|access|connected|valid",
         rank=43,
         source="RFC 6749 section 5.2",
@@ -545,8 +562,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "ip_not_allowed",
         "ip_not_allowed",
-        "sbufvkc",
-        "ip|ipaddress|address|cidr ~~ not ~ allowed|allowlist|authorized|permitted|trusted|valid|in|accepted",
+        "sbufkc",
+        "ip|ipaddress|cidr ~~ not ~ allowed|allowlist|authorized|permitted|trusted|accepted|in",
         "ip|ipaddress ~~ blocked|restricted|denied|blacklisted|banned|forbidden|restriction|unauthorized|filtered",
         "not ~~ allowlist",
         "blocked|restricted|unauthorized|denied|disallowed|untrusted ~ ip",
@@ -710,6 +727,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "authentication|authorization|auth|login ~ failed|error|require|denied|invalid|missing|rejected|challenge|"
         "incorrect|forbidden",
         "not|failed|could ~ authenticated|login",
+        "not match ~ password|credential|records",
+        "login first|again",
         "authentication credential",
         "unauthenticated",
         "please|must|require|need ~ authenticated|login|reauthenticate|reauthorize|reconnect|relogin",
@@ -746,7 +765,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "access_denied",
         "permission_missing",
         "sbufkc",
-        "access ~ denied|forbidden|refused|restricted|prohibited|blocked|violation",
+        "access ~~ denied|forbidden|refused|restricted|prohibited|blocked|violation",
         "denied ~ access",
         "no access",
         "not ~~ access ~ to|this|the|resource|permission|for|requested",
@@ -810,6 +829,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "unexpected ~ error|condition|exception|problem|failed|happened",
         "unknown ~ error|failed|exception",
         "something ~ wrong",
+        "experiencing ~ problems|issues|difficulties|problem|outage|failed",
         "error ~ on our|server side|end",
         "unhandled|uncaught exception|error",
         "not return null for non nullable",

@@ -290,6 +290,8 @@ def _read_success_json(reading: Reading, body: bytes, *, wants_document: bool) -
     if envelopes.reports_failure(document):
         reading.reports_failure = True
         Collector(reading).into(envelopes.error_part(document))
+        if not (reading.texts or reading.codes):
+            Collector(reading).into(document)
         return
     sentence = envelopes.only_sentence(document)
     if sentence is not None:
@@ -355,6 +357,14 @@ def _read_success_text(reading: Reading, body: bytes, declared: str) -> None:
         reading.kind = Kind.TEXT
         if len(body) <= 80 and b"\n" not in body.strip() and declared in {"", "text/plain", "text/html"}:
             reading.texts.append(_decoded(body).strip())
+
+
+def is_plainly_data(exchange: Exchange) -> bool:
+    """Return whether a large success body is data, told without parsing it; False says nothing."""
+    body = exchange.body
+    if not _ALWAYS_PARSED < len(body) <= LONGEST_BODY or body[:1] not in {b"{", b"["}:
+        return False
+    return _is_plainly_data(exchange, body if body[-1:] in {b"}", b"]"} else body.rstrip(_BLANK))
 
 
 def read_success(exchange: Exchange, *, wants_document: bool = False) -> Reading:

@@ -17,7 +17,7 @@ VAGUE_RANKS: Final = frozenset({56, 57})
 OURS_RANK: Final = 79
 """Word rules from this rank on speak of our own request; a weak code of another kind beats them."""
 _MOST_CODES: Final = 12
-_MOST_WORDS: Final = 200
+_MOST_WORDS: Final = 150
 """Words of all texts together: what is to be said of an error is said by then, and a hostile answer costs no more."""
 
 _ORDER: Final[Mapping[HealthName, int]] = MappingProxyType(
