@@ -79,7 +79,7 @@ class Demo:
             over_at_s: float | None = None
             while True:
                 for restart in self._stack.tend():
-                    self._tell(f"{restart.name} ended with {restart.code}; starts again in {restart.again_in_s:g} s")
+                    self._tell(str(restart))
                 views = self._views()
                 story.go_on({view.connection_id: view for view in views})
                 self._show(views, live)

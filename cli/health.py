@@ -161,6 +161,7 @@ def _judge_again(view: ConnectionView, health: HealthView, dialect: Dialect | No
         headers=evidence.get("headers") or {},
         body=str(evidence.get("body") or "").encode(),
         exception=links,
+        clipped=bool(evidence.get("body_is_cut")),
     )
     failing = health.details[0] if health.details else {}
     part = DataTypeOutcome(

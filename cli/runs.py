@@ -20,6 +20,8 @@ from models.history import RunView
 app = typer.Typer(no_args_is_help=True, help="A connection's runs.", rich_markup_mode=None)
 
 LONGEST_BODY_CHARS: Final = 2000
+LONGEST_DATA_CHARS: Final = 200
+"""Of a success: it is the customer's data, and proves little."""
 EVIDENCE_HEADERS: Final = ("www-authenticate", "retry-after", "content-type", "x-ratelimit-remaining", "x-request-id")
 
 
@@ -93,12 +95,17 @@ def print_evidence(evidence: Mapping[str, Any] | None) -> None:
         output.print_line(f"  {link.get('module')}.{link.get('name')}: {link.get('message')}")
     body = str(evidence.get("body") or "").strip()
     if body:
-        shown = body[:LONGEST_BODY_CHARS]
+        shown = body[: LONGEST_DATA_CHARS if _is_success(evidence) else LONGEST_BODY_CHARS]
         output.print_line("")
         for line in shown.splitlines():
             output.print_line(f"  {line}")
         if len(body) > len(shown) or evidence.get("body_is_cut"):
             output.print_line("  […]")
+
+
+def _is_success(evidence: Mapping[str, Any]) -> bool:
+    status = evidence.get("status")
+    return isinstance(status, int) and 200 <= status < 300 and not evidence.get("exception")
 
 
 def _row(run: RunView) -> list[str | Text]:

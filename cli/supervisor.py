@@ -17,6 +17,7 @@ LONGEST_BACKOFF_S: Final = 30.0
 STEADY_AFTER_S: Final = 60.0
 """Who has lived so long is started again at once, as if for the first time."""
 LOG_LIMIT_BYTES: Final = 20_000_000
+LAST_WORDS_BYTES: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,21 @@ class Restart:
     code: int
     again_in_s: float
     log: Path
+
+    def __str__(self) -> str:
+        how = f"by signal {-self.code}" if self.code < 0 else f"with {self.code}"
+        words = self._last_words()
+        said = f", saying: {words}" if words else ""
+        return f"{self.name} ended {how}{said}; it starts again in {self.again_in_s:g} s. Its log: {self.log}"
+
+    def _last_words(self) -> str:
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(0, self.log.stat().st_size - LAST_WORDS_BYTES))
+                lines = log.read().decode("utf-8", "replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 class _Child:

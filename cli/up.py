@@ -51,7 +51,6 @@ def up(
         output.note(HOW_TO_GO_ON.format(prefix=prefix, logs=stack.logs, keys=stack.keys_file))
         while True:
             for restart in stack.tend():
-                again = f"starts again in {restart.again_in_s:g} s; see {restart.log}"
-                output.note(f"{restart.name} ended with {restart.code}; {again}")
+                output.note(str(restart))
             time.sleep(LOOK_EVERY_S)
     output.note("Ended; nothing is left running.")

@@ -118,6 +118,14 @@ def test_explain_goes_from_evidence_to_the_next_step(house: House, sick: str) ->
     assert places == sorted(places)
 
 
+def test_explain_reads_a_long_answer_as_the_run_did(house: House) -> None:
+    connection_id = house.add("steady_assets")
+    house.work(connection_id)
+    told = house.ok("health", "explain", connection_id)
+    assert "the rules of today say" not in told
+    assert len(told) < 5000, "a page of the customer's data is not poured out"
+
+
 def test_explain_before_the_first_run_says_so(house: House) -> None:
     connection_id = house.add("acme_idp")
     assert "nothing to explain" in house.ok("health", "explain", connection_id)

@@ -76,8 +76,9 @@ def test_a_program_that_ends_is_started_again_after_a_pause(program: Callable[..
 
 def test_each_pause_is_longer_than_the_one_before(program: Callable[..., Program]) -> None:
     restarts: list[Restart] = []
-    with Supervisor([program("raise SystemExit(3)")]) as supervisor:
+    with Supervisor([program("print('I cannot go on')\nraise SystemExit(3)")]) as supervisor:
         until(lambda: len(gathered(restarts, supervisor)) >= 3, "three ends")
+    assert "ended with 3, saying: I cannot go on; it starts again in 0.5 s" in str(restarts[0])
     assert [each.again_in_s for each in restarts] == [FIRST_BACKOFF_S, 2 * FIRST_BACKOFF_S, 4 * FIRST_BACKOFF_S]
 
 
