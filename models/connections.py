@@ -17,7 +17,7 @@ from psycopg import errors as refusals
 
 from classifier.vocabulary import OWNER, HealthName, HealthStatus, ResolutionOwner, status_of
 from models import vault
-from models.database import Statement, affected, row, rows
+from models.database import Statement, affected, atomic, row, rows
 from models.documents import clean_text, stored
 from models.errors import InvalidValueError, NotFoundError
 from models.history import HEALTH_COLUMNS, HEALTH_WIDTH, HealthView, health_of
@@ -196,7 +196,7 @@ def list_organizations(db: Session[Any], *, after: UUID | None = None, limit: in
 
 def delete_organization(db: Session[Any], organization_id: UUID) -> bool:
     """Delete an organization and its connections, softly: their runs end, their credentials go. False: no such one."""
-    with db.transaction():
+    with atomic(db):
         gone = affected(
             db,
             b"UPDATE organization SET deleted_at = now() WHERE organization_id = %s AND deleted_at IS NULL",
@@ -254,7 +254,7 @@ def create_connection(
     _bounded(refresh_interval_secs, timeout_secs)
     if state is ConnectionState.DELETED:
         raise InvalidValueError("ck_connection_state_known", "a connection cannot be created as DELETED")
-    with _refusals(), db.transaction():
+    with _refusals(), atomic(db):
         affected(db, b"INSERT INTO vendor_limit (vendor) VALUES (%s) ON CONFLICT DO NOTHING", (vendor,))
         made = affected(
             db,
@@ -447,7 +447,7 @@ def update_connection(
         raise InvalidValueError("ck_connection_state_known", "state DELETED is not set but reached by deleting")
     _bounded(refresh_interval_secs, timeout_secs)
     named = None if identifier is UNSET or identifier is None else clean_text(identifier)
-    with _refusals(), db.transaction():
+    with _refusals(), atomic(db):
         changed = affected(
             db,
             _UPDATE,
@@ -485,7 +485,7 @@ def resume_connection(db: Session[Any], connection_id: UUID) -> ConnectionView:
 
 def delete_connection(db: Session[Any], connection_id: UUID) -> bool:
     """Delete a connection, softly: its run is cancelled, its credentials go, its history stays. False: none there."""
-    with db.transaction():
+    with atomic(db):
         affected(db, b"DELETE FROM credential WHERE connection_id = %s", (connection_id,))
         rows(db, b"SELECT 1 FROM connection WHERE connection_id = %s FOR NO KEY UPDATE", (connection_id,))
         _cancel_active(db, connection_id)
@@ -522,7 +522,7 @@ def replace_credentials(
 
     Returns the new cred_version. Waits for a token that is just being renewed. Raises NotFoundError.
     """
-    with db.transaction():
+    with atomic(db):
         # The credentials before the schedule: whoever renews a token holds the former for as long as a vendor takes.
         rows(db, b"SELECT 1 FROM credential WHERE connection_id = %s ORDER BY kind FOR UPDATE", (connection_id,))
         alive = row(

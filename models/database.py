@@ -8,11 +8,18 @@ from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 from sqlalchemy import Engine, create_engine
 
-from models.errors import DatabaseUnreachableError, SchemaMissingError, SchemaOutdatedError, ServerTooOldError
+from models.errors import (
+    DatabaseUnreachableError,
+    SchemaMissingError,
+    SchemaOutdatedError,
+    ServerTooOldError,
+    SwallowedFailureError,
+)
 
 SCHEMA_REVISION: Final = "0001"
 """The revision that this code needs; a test compares it with the newest migration."""
@@ -109,20 +116,19 @@ class Database:
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:
         """Lend a connection inside one transaction: committed at the end, rolled back where the block raises.
 
-        A block that must be sure of something before it goes on may commit earlier; what follows is a new transaction.
+        A block that must be sure of something before it goes on may commit earlier; each statement after that commits
+        by itself. Raises SwallowedFailureError where the block passed over an error of the database: nothing of it is
+        stored then, and a plain COMMIT would not say so.
         """
         with self.connection() as lent:
-            lent.autocommit = False
+            lent.execute(b"BEGIN")
             try:
                 yield lent
-                lent.commit()
+                _commit(lent)
             except BaseException:
                 if not lent.closed:
                     lent.rollback()
                 raise
-            finally:
-                if not lent.closed:
-                    lent.autocommit = True
 
     def check(self) -> None:
         """Raise unless the database can be reached and its tables are what this code needs.
@@ -155,6 +161,12 @@ class Database:
         except psycopg.OperationalError as direct:
             return _first_line(direct)
         return f"all {self._pool.max_size} connections of the pool are in use ({_first_line(error)})"
+
+
+def _commit(lent: psycopg.Connection[Any]) -> None:
+    if lent.info.transaction_status == TransactionStatus.INERROR:
+        raise SwallowedFailureError
+    lent.commit()
 
 
 def _check(lent: psycopg.Connection[Any]) -> None:
@@ -200,6 +212,20 @@ class Statement:
     def values(self, params: Mapping[str, Any]) -> list[Any]:
         """Return the parameters in the order in which the server counts them."""
         return [params[name] for name in self.names]
+
+
+@contextmanager
+def atomic(db: psycopg.Connection[Any]) -> Iterator[None]:
+    """Let several statements be one: in the transaction that the caller has (or has coming), else in one of their own.
+
+    psycopg's own `transaction()` commits where it is the first to use a connection that is not on autocommit, and in
+    the middle of a transaction it makes a savepoint, at the price of two more journeys.
+    """
+    if not db.autocommit or db.info.transaction_status != TransactionStatus.IDLE:
+        yield
+    else:
+        with db.transaction():
+            yield
 
 
 Params = Mapping[str, Any] | Sequence[Any]

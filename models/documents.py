@@ -7,7 +7,7 @@
 | NaN, Infinity, -Infinity, which JSON does not know | null |
 | an integer beyond 64 bits | the same integer |
 | an integer of more than 100,000 digits, which jsonb refuses | its digits' count as text |
-| what is nested deeper than 500 levels | the text `too deeply nested` |
+| what is nested deeper than 254 levels | the text `too deeply nested` |
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import orjson
 
-DEEPEST: Final = 500
+DEEPEST: Final = 254
 LONGEST_INT_BITS: Final = 330_000
 _LONE: Final = re.compile("[\x00\ud800-\udfff]")
 

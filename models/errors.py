@@ -3,6 +3,7 @@
 ModelsError
 ├── DatabaseUnreachableError   no connection could be had (message of the driver, without the password)
 ├── ServerTooOldError          a PostgreSQL older than we need
+├── SwallowedFailureError      a block passed over an error of the database and would have lost its work unseen
 ├── SchemaError
 │   ├── SchemaMissingError     an empty database
 │   ├── SchemaOutdatedError    migrations are still to be run
@@ -46,6 +47,13 @@ class ServerTooOldError(ModelsError):
 
     def __str__(self) -> str:
         return f"PostgreSQL {self.version} is too old: {self.needed} or newer is needed"
+
+
+class SwallowedFailureError(ModelsError):
+    """A statement failed inside a transaction, and the block went on as if it had not."""
+
+    def __str__(self) -> str:
+        return "a statement of this transaction failed and the failure was passed over: nothing was stored"
 
 
 class SchemaError(ModelsError):

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from models.database import Statement, affected, row, rows
+from models.database import Statement, affected, atomic, row, rows
 from models.documents import canonical, clean_text, stored
 from models.errors import FencedError
 from models.runs import RunKey
@@ -123,11 +123,9 @@ WITH me AS MATERIALIZED (
 ), page AS MATERIALIZED (
   SELECT p.record_id, p.place FROM me, unnest(%(ids)s::text[]) WITH ORDINALITY AS p (record_id, place)
 ), noted AS (
-  INSERT INTO sighting (connection_id, data_type, run_seq, page, covered, hashes)
-  SELECT me.connection_id, %(data_type)s, %(run_seq)s,
-         (SELECT COALESCE(max(g.page), 0) + 1 FROM sighting g
-           WHERE g.connection_id = %(connection_id)s AND g.data_type = %(data_type)s AND g.run_seq = %(run_seq)s),
-         %(covered)s, (SELECT array_agg(hashtextextended(p.record_id, 0)) FROM page p)
+  INSERT INTO sighting (connection_id, data_type, run_seq, covered, hashes)
+  SELECT me.connection_id, %(data_type)s, %(run_seq)s, %(covered)s,
+         (SELECT array_agg(hashtextextended(p.record_id, 0)) FROM page p)
     FROM me WHERE cardinality(%(ids)s::text[]) > 0
 )
 SELECT 0, to_regclass('pg_temp.arrival') IS NOT NULL FROM me
@@ -239,7 +237,7 @@ def land_page(
             raise FencedError(key.connection_id, key.run_seq)
         if answer[0]:
             return Landed(unchanged=len(page.ids), duplicates=len(records) - len(page.ids), met_unchanged=True)
-    with db.transaction():
+    with atomic(db):
         return _land(db, key, page, cursor, total=len(records), full_pass=full_pass)
 
 
@@ -301,14 +299,14 @@ def _escaped(text: bytes) -> bytes:
 def stored_id(record_id: str) -> str:
     """Return the id under which a record is stored: the vendor's, or its hash where PostgreSQL cannot index that.
 
-    Hashed are ids of more than LONGEST_ID_BYTES, those with NUL or half a character in them, and those that look as if
-    they were hashed, so that two ids never become one.
+    Hashed are ids of more than LONGEST_ID_BYTES, those with NUL or half a character in them, the empty one (lists begin
+    after it), and those that look as if they were hashed, so that two ids never become one.
     """
     if len(record_id) * 4 > LONGEST_ID_BYTES or not record_id.isascii() or "\x00" in record_id:
         raw = record_id.encode("utf-8", "surrogatepass")
         if len(raw) > LONGEST_ID_BYTES or clean_text(record_id) != record_id:
             return _HASHED_PREFIX + hashlib.sha256(raw).hexdigest()
-    if record_id.startswith(_HASHED_PREFIX):
+    if not record_id or record_id.startswith(_HASHED_PREFIX):
         return _HASHED_PREFIX + hashlib.sha256(record_id.encode()).hexdigest()
     return record_id
 
@@ -326,7 +324,7 @@ def reset_cursor(db: Connection[Any], connection_id: UUID, data_type: str | None
     """Let the next run start from nothing, for one data type or for all. Returns how many cursors were there."""
     params = {"connection_id": connection_id, "data_type": data_type}
     which = b"connection_id = %(connection_id)s AND (%(data_type)s::text IS NULL OR data_type = %(data_type)s)"
-    with db.transaction():
+    with atomic(db):
         affected(db, b"DELETE FROM sighting WHERE " + which, params)
         return affected(db, b"UPDATE cursor SET state = NULL WHERE state IS NOT NULL AND " + which, params)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from psycopg import Connection, sql
 from psycopg.errors import LockNotAvailable
 
-from models.database import affected, row, rows
+from models.database import affected, atomic, row, rows
 
 _LOCK: Final = 7_034_612_940_116
 _PREFIX: Final = "run_history_"
@@ -41,7 +41,7 @@ def ensure_partitions(db: Connection[Any], days_ahead: int = 7) -> list[date]:
     Rows that had to go to the default partition meanwhile are moved to where they belong. Waits for a lock for 2 s at
     most; a day that cannot be made now is made by the next call, and until then its rows go to the default partition.
     """
-    with db.transaction():
+    with atomic(db):
         if not _alone(db):
             return []
         today = _today(db)
@@ -58,7 +58,7 @@ def purge(db: Connection[Any], *, run_days: int = 30, history_days: int = 400) -
     """
     if run_days < 1 or history_days < 1:
         raise ValueError(f"at least one day is kept, not run_days={run_days}, history_days={history_days}")
-    with db.transaction():
+    with atomic(db):
         if not _alone(db):
             return Purged()
         counted = {

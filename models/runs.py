@@ -15,7 +15,7 @@ from uuid import UUID
 from psycopg import Connection
 
 from classifier.vocabulary import OWNER, HealthName, status_of
-from models.database import Statement, affected, row, rows
+from models.database import Statement, affected, atomic, row, rows
 from models.documents import clean_text, stored
 from models.vocabulary import RunState, Trigger
 
@@ -226,7 +226,7 @@ def claim(db: Connection[Any], connection_id: UUID, *, worker_id: UUID, due_only
     if found is None:
         # A vendor with a limit: its row is locked first, and the runs are counted by a statement that begins after
         # that. Within one statement the count would not see what the former holder of the lock has just committed.
-        with db.transaction():
+        with atomic(db):
             if row(db, _LOCK_LIMIT, params) is not None:
                 found = row(db, _CLAIM_COUNTED, params)
     return None if found is None else _claimed(found, worker_id)
@@ -292,7 +292,7 @@ def claim_due(db: Connection[Any], *, worker_id: UUID, limit: int) -> list[Claim
 
     The way without Redis. Leaves alone the vendors with a limit that somebody else is counting at this moment.
     """
-    with db.transaction():
+    with atomic(db):
         limited = [vendor for (vendor,) in rows(db, _LOCK_LIMITS)]
         params = {"worker_id": worker_id, "locked": True, "limited": limited}
         found = _in_turn(db, _CLAIM_DUE, _VENDORS_CLAIMABLE, params, limit)
@@ -317,7 +317,7 @@ def take_due(db: Connection[Any], *, limit: int, rehint_after_s: float = 60.0) -
     They count as hinted from now on; a hint that is lost is given again after rehint_after_s.
     """
     params = {"rehint_after_s": rehint_after_s, "locked": False, "limited": []}
-    with db.transaction():
+    with atomic(db):
         return [
             DueConnection(connection_id=connection_id, vendor=vendor, due_at=due_at)
             for connection_id, vendor, due_at in _in_turn(db, _TAKE_DUE, _VENDORS_UNHINTED, params, limit)
@@ -419,6 +419,8 @@ _ENDED: Final = """r.connection_id, r.run_seq, r.worker_id, r.organization_id, r
 
 _BY_KEY: Final = "r.connection_id = %(connection_id)s AND r.run_seq = %(run_seq)s AND r.worker_id = %(worker_id)s"
 
+# A pass that met everything as it was (`met`) is dated to the start of its run: nothing is said to have been seen later
+# than it was, however long the other data types took.
 _FINISH: Final = Statement(f"""
 WITH ended AS (
   DELETE FROM run r WHERE {_BY_KEY}
@@ -441,7 +443,7 @@ WITH ended AS (
     FROM ended e
    WHERE s.connection_id = e.connection_id AND s.active_seq = e.run_seq
 ), met AS (
-  UPDATE cursor c SET last_pass_at = now(), last_pass_seq = e.run_seq FROM ended e
+  UPDATE cursor c SET last_pass_at = greatest(c.last_pass_at, e.started_at), last_pass_seq = e.run_seq FROM ended e
    WHERE c.connection_id = e.connection_id AND c.data_type = ANY(%(met_unchanged)s::text[])
 ), {_KEEP}, {_JUDGE}
 SELECT count(*) FROM ended""")  # noqa: S608 - put together from this module's constants

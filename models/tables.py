@@ -371,7 +371,7 @@ sighting = _table(
     sa.Column("connection_id", UUID(), primary_key=True),
     sa.Column("data_type", TEXT, primary_key=True),
     sa.Column("run_seq", sa.BigInteger, primary_key=True),
-    sa.Column("page", sa.Integer, primary_key=True),
+    sa.Column("page", UUID(), primary_key=True, server_default=sa.func.gen_random_uuid()),
     sa.Column("covered", sa.Boolean, nullable=False),
     sa.Column("hashes", ARRAY(sa.BigInteger), nullable=False),
     settings=_HOT,

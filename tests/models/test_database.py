@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from models import errors
-from models.database import Database, Statement, affected, driver_url, engine_url, row, rows, target_of
-from models.errors import DatabaseUnreachableError
+from models.database import Database, Statement, affected, atomic, driver_url, engine_url, row, rows, target_of
+from models.errors import DatabaseUnreachableError, SwallowedFailureError
 
 SPELLINGS = ["postgresql://u:p@h:1/d", "postgresql+psycopg://u:p@h:1/d", "postgres://u:p@h:1/d"]
 
@@ -56,7 +56,42 @@ def test_a_block_may_commit_before_its_end(database: Database) -> None:
         db.execute("INSERT INTO t VALUES (2)")
         raise ZeroDivisionError
     with database.connection() as db:
-        assert db.execute("SELECT n FROM t").fetchall() == [(1,)]
+        assert db.execute("SELECT n FROM t ORDER BY n").fetchall() == [(1,), (2,)]  # each statement after it by itself
+
+
+def test_a_failure_that_was_passed_over_is_not_committed_away(database: Database) -> None:
+    def swallows() -> None:
+        with database.transaction() as db:
+            db.execute("CREATE TABLE t (n int)")
+            with contextlib.suppress(psycopg.errors.DivisionByZero):
+                db.execute("SELECT 1 / 0")
+
+    with pytest.raises(SwallowedFailureError):
+        swallows()
+
+
+def test_several_statements_are_one_whatever_the_caller_has(fresh_database_url: str, database: Database) -> None:
+    def two(db: psycopg.Connection[Any]) -> None:
+        with atomic(db):
+            db.execute("INSERT INTO t VALUES (1)")
+            db.execute("INSERT INTO t VALUES (1 / (SELECT count(*) - 1 FROM t))")
+
+    with psycopg.connect(fresh_database_url, autocommit=True) as db:
+        db.execute("CREATE TABLE t (n int)")
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            two(db)
+        assert db.execute("SELECT count(*) FROM t").fetchone() == (0,)
+    with psycopg.connect(fresh_database_url) as db:
+        with atomic(db):
+            db.execute("INSERT INTO t VALUES (1)")
+        db.rollback()  # the caller's transaction was not committed for it
+        assert db.execute("SELECT count(*) FROM t").fetchone() == (0,)
+    with contextlib.suppress(ZeroDivisionError), database.transaction() as db:
+        with atomic(db):
+            db.execute("INSERT INTO t VALUES (1)")
+        raise ZeroDivisionError
+    with database.connection() as db:
+        assert db.execute("SELECT count(*) FROM t").fetchone() == (0,)
 
 
 def test_a_connection_commits_each_statement(database: Database) -> None:
@@ -127,6 +162,7 @@ ID = UUID(int=1)
 SAMPLES: dict[type[Exception], tuple[Any, ...]] = {
     errors.DatabaseUnreachableError: ("h:1/d", "refused"),
     errors.ServerTooOldError: (14, 15),
+    errors.SwallowedFailureError: (),
     errors.SchemaMissingError: ("h:1/d",),
     errors.SchemaOutdatedError: ("0001", "0002"),
     errors.SchemaDriftError: (("a column",),),

@@ -278,7 +278,7 @@ def upgrade() -> None:
   connection_id uuid NOT NULL,
   data_type text NOT NULL,
   run_seq bigint NOT NULL,
-  page integer NOT NULL,
+  page uuid DEFAULT gen_random_uuid() NOT NULL,
   covered boolean NOT NULL,
   hashes bigint[] NOT NULL,
   CONSTRAINT pk_sighting PRIMARY KEY (connection_id, data_type, run_seq, page)

@@ -1,0 +1,125 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from models import limits
+from models.database import Database
+from models.errors import InvalidValueError
+
+Db = psycopg.Connection[Any]
+
+
+def test_a_whole_limit_may_go_at_once_and_no_more(db: Db) -> None:
+    assert limits.reserve(db, "a", [(10, 60.0)], 7) == limits.Reservation(granted=7, wait_s=0.0)
+    second = limits.reserve(db, "a", [(10, 60.0)], 7)
+    assert second.granted == 3
+    third = limits.reserve(db, "a", [(10, 60.0)])
+    assert third.granted == 0
+    assert 55 < third.wait_s < 65
+
+
+def test_scopes_do_not_meet(db: Db) -> None:
+    assert limits.reserve(db, "a", [(1, 60.0)]).granted == 1
+    assert limits.reserve(db, "b", [(1, 60.0)]).granted == 1
+
+
+def test_all_rates_hold_and_a_refusal_takes_nothing(db: Db) -> None:
+    rates = [(100, 1.0), (5, 3600.0)]
+    assert limits.reserve(db, "a", rates, 50).granted == 5
+    for _ in range(200):
+        assert limits.reserve(db, "a", rates).granted == 0
+    assert limits.reserve(db, "a", [(100, 1.0)], 95).granted == 95  # the refusals used up nothing of the other
+
+
+def test_of_two_rates_for_one_period_the_stricter_holds(db: Db) -> None:
+    assert limits.reserve(db, "a", [(10, 60.0), (4, 60.0)], 20).granted == 4
+
+
+def test_a_limit_may_be_lowered_at_any_time(db: Db) -> None:
+    assert limits.reserve(db, "a", [(10, 60.0)], 6).granted == 6
+    assert limits.reserve(db, "a", [(5, 60.0)]).granted == 0
+    assert limits.reserve(db, "a", [(8, 60.0)], 5).granted == 2
+
+
+def test_everybody_stands_behind_a_pause(db: Db) -> None:
+    limits.pause(db, "a", 30.0)
+    limits.pause(db, "a", 5.0)  # does not shorten it
+    held = limits.reserve(db, "a", [(10, 1.0)])
+    assert held.granted == 0
+    assert 29 < held.wait_s <= 30
+    assert limits.reserve(db, "b", [(10, 1.0)]).granted == 1
+
+
+def test_a_clock_that_was_put_back_grants_no_second_limit(db: Db) -> None:
+    assert limits.reserve(db, "a", [(10, 60.0)], 10).granted == 10
+    db.execute("UPDATE rate_limit SET bucket = bucket + 5 WHERE scope_key = 'a' AND per_ms > 0")
+    assert limits.reserve(db, "a", [(10, 60.0)]).granted == 0
+
+
+@pytest.mark.parametrize("rate", [(0, 1.0), (1, 0.0), (1, float("nan")), (1, -1.0), (-1, 1.0)])
+def test_a_rate_that_is_none_is_refused(db: Db, rate: tuple[int, float]) -> None:
+    with pytest.raises(InvalidValueError, match="at least 1 request"):
+        limits.reserve(db, "a", [rate])
+
+
+@pytest.mark.parametrize("for_s", [-1.0, float("nan"), 1e12])
+def test_a_pause_that_is_none_is_refused(db: Db, for_s: float) -> None:
+    with pytest.raises(InvalidValueError, match="a pause is"):
+        limits.pause(db, "a", for_s)
+
+
+def test_a_limit_of_no_runs_is_refused(db: Db) -> None:
+    with pytest.raises(InvalidValueError, match="1 or more"):
+        limits.set_vendor_limits(db, {"v": 0})
+
+
+def test_limits_of_runs_are_set_and_lifted(db: Db) -> None:
+    limits.set_vendor_limits(db, {"v": 3, "w": None})
+    limits.set_vendor_limits(db, {"v": None})
+    found = db.execute("SELECT vendor, max_inflight FROM vendor_limit WHERE vendor IN ('v', 'w') ORDER BY 1").fetchall()
+    assert found == [("v", None), ("w", None)]
+
+
+def test_no_window_of_many_takers_exceeds_the_limit_and_most_of_it_is_used(
+    fresh_database_url: str, database: Database
+) -> None:
+    limit, per_s, takers, for_s = 60, 0.5, 6, 2.5
+    granted_at: list[float] = []
+    lock = threading.Lock()
+    started = time.monotonic()
+
+    def take() -> None:
+        with psycopg.connect(fresh_database_url, autocommit=True) as db:
+            while time.monotonic() - started < for_s:
+                got = limits.reserve(db, "a", [(limit, per_s)], 3)
+                stamp = (db.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone() or (0.0,))[0]
+                with lock:
+                    granted_at.extend([stamp] * got.granted)
+                if got.granted == 0:
+                    time.sleep(min(got.wait_s, 0.05))
+
+    with ThreadPoolExecutor(takers) as threads:
+        for future in [threads.submit(take) for _ in range(takers)]:
+            future.result(timeout=60)
+    # The database's own counts: a taker may be held up between the grant and its stamp.
+    granted_at.sort()
+    assert len(granted_at) > 0.6 * limit * for_s / per_s
+    with database.connection() as db:
+        (counts,) = db.execute("SELECT counts FROM rate_limit WHERE per_ms = 500").fetchone() or ([],)
+    assert sum(counts) <= limit
+
+
+def test_every_window_of_every_run_of_buckets_is_within_the_limit(db: Db) -> None:
+    """The clock is moved by ageing the row, bucket by bucket, so each window is looked at without waiting."""
+    limit, grants = 10, []
+    wants = [3, 0, 10, 1, 0, 0, 7, 2, 10, 10, 0, 0, 0, 5, 5, 1, 1, 1, 9, 0] * 6
+    for want in wants:
+        grants.append(limits.reserve(db, "a", [(limit, 3600.0)], want).granted if want else 0)
+        db.execute("UPDATE rate_limit SET bucket = bucket - 1 WHERE scope_key = 'a' AND per_ms > 0")
+    window = limits.BUCKETS + 1
+    sums = [sum(grants[at : at + window]) for at in range(len(grants) - window)]
+    assert max(sums) == limit
