@@ -142,6 +142,9 @@ def test_a_broken_file_harms_only_itself(tmp_path: Path) -> None:
         with pytest.raises(DefinitionError, match="`base_url` is missing"):
             mixed.get("bad")
     assert {Path(problem.file).name for problem in mixed.problems} == {"bad.yaml"}
+    (tmp_path / "bad.yaml").write_text(DEMO.format(vendor="bad", title="Mended"))
+    with pytest.raises(DefinitionError):  # a file is read once, also a broken one
+        mixed.get("bad")
 
 
 @pytest.mark.parametrize(
