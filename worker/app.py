@@ -1,8 +1,9 @@
 """The Celery application: its settings, its tasks, and what happens when a worker starts and ends."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Final
 from uuid import UUID
 
 import structlog
@@ -10,20 +11,18 @@ from celery import Celery, signals
 
 from models import retention, runs
 from models.errors import ModelsError
+from models.runs import ClaimedRun
 from models.vocabulary import Trigger
 from worker import dispatcher, journal
-from worker.errors import WorkerError
-from worker.hints import QUEUE, SYNC_TASK, Hints
-from worker.process import WorkerProcess
+from worker.dispatcher import Reaper
+from worker.errors import DATABASE_TROUBLE, WorkerError, first_line
+from worker.hints import QUEUE, SYNC_TASK, BrokerError, Hints
+from worker.process import PreforkChild, WorkerProcess
 from worker.run import execute
 from worker.settings import Settings
 from worker.station import Station
-from worker.watchdog import Watchdog
 
 log = structlog.get_logger()
-
-_PREFORK: Final = "prefork"
-_HARD_LIMIT_SLACK_S: Final = 15
 
 
 def make_app(settings: Settings) -> Celery:
@@ -66,14 +65,14 @@ def make_app(settings: Settings) -> Celery:
         enable_utc=True,
     )
     station = Station.of(settings)
-    _add_tasks(app, station)
-    _follow_worker(app, station)
+    reaper = Reaper(station)
+    _add_tasks(app, station, reaper)
+    _follow_worker(app, station, reaper)
     return app
 
 
-def _add_tasks(app: Celery, station: Station) -> None:
+def _add_tasks(app: Celery, station: Station, reaper: Reaper) -> None:
     hints = Hints(app)
-    reaper = dispatcher.Reaper(station.control, lease_s=station.settings.lease_s)
 
     @app.task(name=SYNC_TASK)
     def sync_connection(connection_id: str, due_only: bool = False) -> None:  # noqa: FBT001, FBT002 - a message's field
@@ -88,47 +87,65 @@ def _add_tasks(app: Celery, station: Station) -> None:
                 "sync.bad_message", connection_id=repr(connection_id)[:100], remedy="send a connection's UUID"
             )
             return
-        if not due_only:
-            with station.database.transaction() as db:
-                if not runs.trigger(db, wanted, Trigger.MANUAL):
-                    log.warning("sync.no_such_connection", connection_id=connection_id, remedy="see connections list")
-                    return
-        if station.draining.is_set() or not station.lease.is_held:
-            with station.database.transaction() as db:
-                runs.unhint(db, [wanted])
-            return
-        with station.claims.connection() as db:
-            run = runs.claim(db, wanted, worker_id=station.lease.worker_id)
-        if run is not None:
-            execute(station, run)
+        with _told("sync.not_begun", connection_id=connection_id):
+            run = _claimed(station, wanted, due_only=due_only is True)
+            if run is not None:
+                execute(station, run)
 
     @app.task(name="worker.dispatch_due")
     def dispatch_due() -> None:
         """Hint what is due. Every worker does so by itself as well: two are no harm."""
-        dispatcher.dispatch_due(station.control, hints, station.settings)
+        with _told("dispatch.failed"):
+            dispatcher.dispatch_due(station.control, hints, station.settings)
 
     @app.task(name="worker.reap")
     def reap() -> None:
         """Put back what dead workers held."""
-        reaper.reap()
+        with _told("reap.failed"):
+            reaper.reap()
 
     @app.task(name="worker.purge")
     def purge() -> None:
         """Make the partitions of the days to come and drop what is older than it is kept."""
-        with station.control.transaction() as db:
-            retention.ensure_partitions(db)
-        with station.control.transaction() as db:
-            retention.purge(
-                db,
-                run_days=station.settings.run_history_days,
-                history_days=station.settings.health_history_days,
-            )
+        with _told("purge.failed"):
+            with station.control.transaction() as db:
+                retention.ensure_partitions(db)
+            with station.control.transaction() as db:
+                retention.purge(
+                    db,
+                    run_days=station.settings.run_history_days,
+                    history_days=station.settings.health_history_days,
+                )
 
 
-def _follow_worker(app: Celery, station: Station) -> None:
+def _claimed(station: Station, connection_id: UUID, *, due_only: bool) -> ClaimedRun | None:
+    """Claim what a message asks for. None: somebody has it, it is not due, it is not there, or we may not begin it."""
+    if not due_only:
+        with station.database.transaction() as db:
+            if not runs.trigger(db, connection_id, Trigger.MANUAL):
+                log.warning("sync.no_such_connection", connection_id=str(connection_id), remedy="see connections list")
+                return None
+    if station.draining.is_set() or not station.lease.is_held:
+        with station.database.transaction() as db:
+            runs.unhint(db, [connection_id])
+        return None
+    with station.claims.connection() as db:
+        return runs.claim(db, connection_id, worker_id=station.lease.worker_id)
+
+
+@contextmanager
+def _told(event: str, **names: object) -> Iterator[None]:
+    """Let a task end with one clear line where PostgreSQL or Redis is away. What it was to do is done a round later."""
+    try:
+        yield
+    except (*DATABASE_TROUBLE, *BrokerError) as error:
+        log.warning(event, **names, error=first_line(error))
+
+
+def _follow_worker(app: Celery, station: Station, reaper: Reaper) -> None:
     """Tie the process's own threads to the worker's life. `weak=False`: nothing else holds these functions."""
-    process = WorkerProcess(app, station)
-    prefork_child: list[Watchdog] = []
+    process = WorkerProcess(app, station, reaper)
+    prefork_child: list[PreforkChild] = []
 
     @signals.setup_logging.connect(weak=False)
     def set_up_logging(**_: object) -> None:
@@ -145,10 +162,14 @@ def _follow_worker(app: Celery, station: Station) -> None:
 
     @signals.worker_process_init.connect(weak=False)
     def start_child(**_: object) -> None:
-        station.close()  # connections must not cross a fork
-        watchdog = Watchdog(station)
-        prefork_child.append(watchdog)
-        watchdog.start()
+        child = PreforkChild(station)
+        prefork_child.append(child)
+        child.start()
+
+    @signals.worker_process_shutdown.connect(weak=False)
+    def stop_child(**_: object) -> None:
+        for child in prefork_child:
+            child.stop()
 
     @signals.worker_shutting_down.connect(weak=False)
     def drain(**_: object) -> None:

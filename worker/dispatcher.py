@@ -10,13 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import psycopg
 import structlog
 
 from models import runs
 from models.database import Database
-from models.errors import ModelsError
 from models.runs import ClaimedRun
+from worker.errors import DATABASE_TROUBLE, first_line
 from worker.hints import BrokerError, Hints
 from worker.settings import Settings
 from worker.station import Station
@@ -47,26 +46,29 @@ def dispatch_due(database: Database, hints: Hints, settings: Settings) -> int:
 class Reaper:
     """Ends the runs of dead workers and those past their deadline. Holds back while the database's clock jumps."""
 
-    def __init__(self, database: Database, *, lease_s: float) -> None:
-        self._database = database
-        self._lease_s = lease_s
+    def __init__(self, station: Station) -> None:
+        self._station = station
         self._offset_s: float | None = None
         self._held_until = 0.0
 
+    def hold_back(self) -> None:
+        """Put nothing back for a while: the database was away, so leases have ended because nobody could renew them."""
+        self._held_until = time.monotonic() + self._station.settings.lease_s / 2
+
     def reap(self) -> int:
         """Return how many runs were put back."""
-        with self._database.transaction() as db:
+        with self._station.control.transaction() as db:
             offset_s = runs.clock_s(db) - time.monotonic()
         if self._offset_s is not None and abs(offset_s - self._offset_s) > CLOCK_JUMP_S:
             # A jump would let every lease look spent at once; live workers renew within one lease.
-            self._held_until = time.monotonic() + self._lease_s
+            self._held_until = time.monotonic() + self._station.settings.lease_s
             log.warning("reaper.clock_jumped", by_s=round(offset_s - self._offset_s, 1))
         self._offset_s = offset_s
         if time.monotonic() < self._held_until:
             return 0
         reaped = 0
         while True:
-            with self._database.transaction() as db:
+            with self._station.control.transaction() as db:
                 batch = runs.reap(db)
             for run in batch:
                 log.warning("run.reaped", connection_id=str(run.connection_id), run_seq=run.run_seq, reason=run.reason)
@@ -78,11 +80,13 @@ class Reaper:
 class Dispatcher:
     """The loop of one worker process."""
 
-    def __init__(self, station: Station, hints: Hints, *, execute: Callable[[Station, ClaimedRun], None]) -> None:
+    def __init__(
+        self, station: Station, hints: Hints, reaper: Reaper, *, execute: Callable[[Station, ClaimedRun], None]
+    ) -> None:
         self._station = station
         self._hints = hints
         self._execute = execute
-        self._reaper = Reaper(station.control, lease_s=station.settings.lease_s)
+        self._reaper = reaper
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
         self._without_redis_since: float | None = None
@@ -110,8 +114,9 @@ class Dispatcher:
                 if time.monotonic() - last_reap >= REAP_EVERY_S:
                     last_reap = time.monotonic()
                     self._reaper.reap()
-            except (psycopg.Error, ModelsError) as error:
-                log.warning("dispatcher.database_away", error=str(error).split("\n", maxsplit=1)[0])
+            except DATABASE_TROUBLE as error:
+                self._reaper.hold_back()
+                log.warning("dispatcher.database_away", error=first_line(error))
             except Exception:
                 log.exception("dispatcher.broke")  # the loop must go on: it is what makes everything else run
 
@@ -150,8 +155,6 @@ class Dispatcher:
     def _run_in_slot(self, run: ClaimedRun) -> None:
         try:
             self._execute(self._station, run)
-        except Exception:
-            log.exception("run.unrecorded", connection_id=str(run.key.connection_id), run_seq=run.key.run_seq)
         finally:
             self._slots.release()
 

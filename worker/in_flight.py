@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from uuid import UUID
 
 from models.runs import ClaimedRun, RunKey
 from worker.wire.errors import DeadlineReached
@@ -118,6 +119,12 @@ class InFlight:
         for entry in self.all():
             if entry.run.key not in current:
                 entry.end(StopReason.SUPERSEDED)
+
+    def stop_all_of_others(self, worker_id: UUID) -> None:
+        """Stop the runs that were claimed under an identity that this worker has lost."""
+        for entry in self.all():
+            if entry.run.key.worker_id != worker_id:
+                entry.end(StopReason.LEASE_LOST)
 
     def __len__(self) -> int:
         return len(self._runs)

@@ -1,17 +1,18 @@
 """What runs beside the runs in a worker process: lease, watchdog, dispatcher; how they start, drain and end."""
 
 import os
+import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
-import psycopg
 import structlog
 from celery import Celery
 
 from models import runs
-from models.errors import ModelsError
-from worker.dispatcher import Dispatcher
+from worker.dispatcher import Dispatcher, Reaper
+from worker.errors import DATABASE_TROUBLE, first_line
 from worker.hints import Hints
 from worker.in_flight import StopReason
 from worker.lease import renewal_interval_s
@@ -23,38 +24,40 @@ log = structlog.get_logger()
 
 GRACE_S: Final = 3.0
 """How long a run that was told to stop gets until it is ended from outside."""
+_LOOK_EVERY_S: Final = 0.1
 
 
-class WorkerProcess:
-    """One Celery worker's own threads."""
+class Keeper:
+    """What every process that runs connections has: a lease, a watchdog, and a way to drain."""
 
-    def __init__(self, app: Celery, station: Station) -> None:
+    def __init__(self, station: Station, *, exit_process: Callable[[int], object] = os._exit) -> None:
         self._station = station
-        self._dispatcher = Dispatcher(station, Hints(app), execute=execute)
+        self._exit = exit_process
         self._watchdog = Watchdog(station)
         self._stopping = threading.Event()
         self._renewing = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
+        self._draining = threading.Thread(target=self._drain, name="drain", daemon=True)
 
     def start(self) -> None:
-        """Check the database and the vault, take the lease, start the threads.
-
-        Raises what says that this worker cannot work: DatabaseUnreachableError, SchemaOutdatedError,
-        VaultNotConfiguredError and the like.
-        """
-        self._station.control.check()
-        _ = self._station.keyring
+        """Take the lease, start the threads. Raises what the database raises."""
         self._station.lease.acquire(self._station.control)
         self._renewing.start()
         self._watchdog.start()
-        self._dispatcher.start()
-        log.info("worker.ready", worker_id=str(self._station.lease.worker_id), pid=os.getpid())
 
     def drain(self) -> None:
-        """Claim no more; let runs go on for the time that is set, then interrupt them. Returns at once."""
-        if self._station.draining.is_set():
-            return
-        self._station.draining.set()
-        threading.Thread(target=self._drain, name="drain", daemon=True).start()
+        """Let runs go on for the time that is set, then interrupt them. Returns at once."""
+        self._draining.start()
+
+    def stop(self) -> None:
+        """End the threads and give the lease back; where runs are being drained, once they are."""
+        if self._draining.is_alive():
+            self._draining.join()
+        self._stopping.set()
+        self._watchdog.stop()
+        try:
+            self._station.lease.give_back(self._station.control)
+        except DATABASE_TROUBLE as error:
+            log.warning("worker.lease_not_given_back", error=first_line(error))  # it ends by itself
 
     def _drain(self) -> None:
         station = self._station
@@ -70,25 +73,14 @@ class WorkerProcess:
                 left = runs.interrupt_worker(db, station.lease.worker_id, reason=StopReason.DRAINING)
             station.lease.give_back(station.control)
             log.info("worker.drained", interrupted=left)
-        except (psycopg.Error, ModelsError):
-            log.exception("worker.drain_failed")  # the reaper puts them back when the lease ends
-        os._exit(0)
+        except DATABASE_TROUBLE as error:
+            log.error("worker.drain_failed", error=first_line(error), remedy="the reaper records the runs as lost")  # noqa: TRY400 - one line says it all
+        self._exit(0)
 
     def _await_idle(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while len(self._station.in_flight) and time.monotonic() < end:
             time.sleep(0.05)
-
-    def stop(self) -> None:
-        """End the threads and give the lease back."""
-        self._stopping.set()
-        self._dispatcher.stop()
-        self._watchdog.stop()
-        try:
-            self._station.lease.give_back(self._station.control)
-        except (psycopg.Error, ModelsError):
-            log.warning("worker.lease_not_given_back")  # it ends by itself
-        self._station.close()
 
     def _keep_lease(self) -> None:
         station = self._station
@@ -98,7 +90,83 @@ class WorkerProcess:
                     with station.control.connection() as db:
                         current = runs.running_of(db, station.lease.worker_id)
                     station.in_flight.stop_all_but(current)
-            except (psycopg.Error, ModelsError) as error:
-                log.warning("worker.lease_not_renewed", error=str(error).split("\n", maxsplit=1)[0])
+                else:
+                    station.in_flight.stop_all_of_others(station.lease.worker_id)
+            except DATABASE_TROUBLE as error:
+                log.warning("worker.lease_not_renewed", error=first_line(error))
+            except Exception:
+                log.exception("worker.lease_broke")  # it must go on: a worker without a lease does nothing more
             if station.settings.heartbeat_file is not None and station.lease.is_held:
                 station.settings.heartbeat_file.touch()
+
+
+class WorkerProcess:
+    """One Celery worker's own threads: those of every process that runs connections, and a dispatcher."""
+
+    def __init__(self, app: Celery, station: Station, reaper: Reaper) -> None:
+        self._station = station
+        self._dispatcher = Dispatcher(station, Hints(app), reaper, execute=execute)
+        self._keeper = Keeper(station)
+
+    def start(self) -> None:
+        """Check the database and the vault, take the lease, start the threads.
+
+        Raises what says that this worker cannot work: DatabaseUnreachableError, SchemaOutdatedError,
+        VaultNotConfiguredError and the like.
+        """
+        self._station.control.check()
+        _ = self._station.keyring
+        self._keeper.start()
+        self._dispatcher.start()
+        log.info("worker.ready", worker_id=str(self._station.lease.worker_id), pid=os.getpid())
+
+    def drain(self) -> None:
+        """Claim no more; let runs go on for the time that is set, then interrupt them. Returns at once."""
+        if self._station.draining.is_set():
+            return
+        self._station.draining.set()
+        self._keeper.drain()
+
+    def stop(self) -> None:
+        """End the threads and give the lease back."""
+        self._dispatcher.stop()
+        self._keeper.stop()
+        self._station.close()
+
+
+class PreforkChild:
+    """A child of a prefork pool: an identity and a lease of its own, so that its death is noticed as any worker's is.
+
+    It drains with its parent. SIGTERM to it alone, or to the whole process group, drains it too: by Celery's default
+    it would die with its run.
+    """
+
+    def __init__(self, station: Station) -> None:
+        station.after_fork()
+        self._station = station
+        self._keeper = Keeper(station)
+        self._told_to_end = False
+        self._stopping = threading.Event()
+        self._looking = threading.Thread(target=self._look_out, name="look out", daemon=True)
+
+    def start(self) -> None:
+        """Take the lease, start the threads, listen to SIGTERM. Raises what the database raises."""
+        self._keeper.start()
+        signal.signal(signal.SIGTERM, self._sigterm)
+        self._looking.start()
+
+    def stop(self) -> None:
+        """End the threads and give the lease back."""
+        self._stopping.set()
+        self._keeper.stop()
+
+    def _sigterm(self, _number: int, _frame: object) -> None:
+        if not len(self._station.in_flight):
+            os._exit(0)
+        self._told_to_end = True
+
+    def _look_out(self) -> None:
+        while not self._stopping.wait(_LOOK_EVERY_S):
+            if self._told_to_end or self._station.draining.is_set():
+                self._keeper.drain()
+                return

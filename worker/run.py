@@ -80,9 +80,9 @@ def _observe_and_record(station: Station, run: ClaimedRun) -> None:
 
 def _stopped(station: Station, run: ClaimedRun, stopped: RunStopped) -> None:
     log.info("run.stopped", **_names(run), reason=stopped.reason)
-    if stopped.reason in {StopReason.DRAINING, StopReason.DATABASE_AWAY}:
+    if stopped.reason != StopReason.SUPERSEDED:
+        # A lost lease too: where the reaper came first, this changes nothing; where it did not, nothing is lost.
         _interrupt(station, run, stopped.reason)
-    # Lease lost, cancelled, superseded: somebody else has ended or will end this run's record; we may not touch it.
 
 
 def _interrupt(station: Station, run: ClaimedRun, reason: str) -> None:

@@ -1,9 +1,10 @@
 """What one process needs for its runs: the databases, the catalogue, the vault's keys, the way out, the lease."""
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from multiprocessing.sharedctypes import RawValue
+from typing import Final
 from uuid import UUID
 
 from classifier.dialect import Dialect
@@ -28,6 +29,24 @@ from worker.wire.limiter import Limiter, TokenPurse
 from worker.wire.redactor import Redactor
 from worker.wire.session import VendorSession
 from worker.wire.transport import Transport
+
+# Kept, so that no destructor of theirs ever runs in a child.
+_LEFT_TO_THE_PARENT: Final[list[object]] = []
+
+
+class Flag:
+    """Like threading.Event, but one that children forked later see too, and that is never unset."""
+
+    def __init__(self) -> None:
+        self._value = RawValue("b", 0)
+
+    def set(self) -> None:
+        """Set it for good."""
+        self._value.value = 1
+
+    def is_set(self) -> bool:
+        """Say whether it was set."""
+        return bool(self._value.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +73,7 @@ class Station:
     settings: Settings
     lease: Lease
     in_flight: InFlight = field(default_factory=InFlight)
-    draining: threading.Event = field(default_factory=threading.Event)
+    draining: Flag = field(default_factory=Flag)
     purse: TokenPurse = field(default_factory=TokenPurse)
 
     @classmethod
@@ -179,6 +198,19 @@ class Station:
         whole = asked.scope is LimitScope.VENDOR
         scope_key = definition.vendor if whole else f"{definition.vendor}/{connection_id}"
         return Limiter(self.shared_limits, scope_key, asked, purse=self.purse)
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: an identity, a lease and connections of its own, and no runs.
+
+        What the parent opened is let go of and not closed: closing would end the parent's connections too.
+        """
+        for name in ("database", "claims", "control", "token_locks", "transport", "shared_limits"):
+            opened = self.__dict__.pop(name, None)
+            if opened is not None:
+                _LEFT_TO_THE_PARENT.append(opened)
+        self.lease = Lease(lease_s=self.settings.lease_s)
+        self.in_flight = InFlight()
+        self.purse = TokenPurse()
 
     def close(self) -> None:
         """Close what was opened."""

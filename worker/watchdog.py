@@ -13,11 +13,11 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-import psycopg
 import structlog
 
 from models import runs
 from worker import outcomes
+from worker.errors import first_line
 from worker.in_flight import RunInFlight
 from worker.station import Station
 
@@ -32,8 +32,11 @@ _TICK_S: Final = 1.0
 class Watchdog:
     """One thread per process that runs connections."""
 
-    def __init__(self, station: Station, *, exit_process: Callable[[int], object] = os._exit) -> None:
+    def __init__(
+        self, station: Station, *, exit_process: Callable[[int], object] = os._exit, dead_man_s: float = DEAD_MAN_S
+    ) -> None:
         self._station = station
+        self._dead_man_s = dead_man_s
         self._exit = exit_process
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -51,8 +54,11 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stopping.wait(_TICK_S):
-            signal.setitimer(signal.ITIMER_REAL, DEAD_MAN_S)
-            self.look()
+            signal.setitimer(signal.ITIMER_REAL, self._dead_man_s)
+            try:
+                self.look()
+            except Exception:
+                log.exception("watchdog.broke")  # it must go on: without it the timer would end a healthy process
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def look(self) -> None:
@@ -72,8 +78,8 @@ class Watchdog:
                 for entry in stuck:
                     runs.finish(db, entry.run.key, outcomes.budget_spent(entry.run))
                 runs.interrupt_worker(db, self._station.lease.worker_id, reason="neighbour_stuck")
-        except psycopg.Error:
-            log.exception("watchdog.could_not_record")  # the reaper will, by deadline and lease
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must go; the reaper will record
+            log.error("watchdog.could_not_record", error=first_line(error))  # noqa: TRY400 - one line says it all
         self._exit(EXIT_STUCK)
 
 
