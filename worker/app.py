@@ -42,12 +42,14 @@ def make_app(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_max_tasks_per_child=500,  # prefork only
         worker_enable_remote_control=False,
+        worker_disable_rate_limits=True,  # a vendor's limits hold over all workers, and are not Celery's to keep
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
+            "ack_emulation": False,  # keeps what is unacknowledged in Redis: two round trips a message for nothing
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
