@@ -249,10 +249,12 @@ def decide_exception(links: Sequence[ExceptionLink], trace: Trace | None = None)
     return found, meant.link
 
 
-def sentence_of_exception(link: ExceptionLink, call: str | None) -> str:
-    """Return one clause on an exception: where it happened and what it says."""
+def judgement_of_exception(found: Found, link: ExceptionLink, call: str | None, *, observed_at: datetime) -> Judgement:
+    """Return the judgement on an exception. call: where it happened, None for a failure outside any data type."""
     said = f": {' '.join(link.message[:160].split())}" if link.message else ""
-    return f"{call} raised {link.name}{said}" if call else f"{link.name}{said}"
+    saw = f"{call} raised {link.name}{said}" if call else f"{link.name}{said}"
+    retry = retry_time.retry_at({}, observed_at=observed_at, texts=(link.message,)) if _is_rate(found.reason) else None
+    return judgement_of(found, saw, retry)
 
 
 _TIME_NAMES: Final = (b"etry", b"eset", b"ait", b"ntil", b"vailable")
@@ -297,7 +299,7 @@ def judge(
     """
     status = exchange.status
     if status is None or (exchange.exception and status < 400):
-        return _judge_exception(exchange, endpoint, trace)
+        return _judge_exception(exchange, endpoint, trace, observed_at)
     success = status < 300 or status == 304
     call = _call(exchange, endpoint)
     if not success:
@@ -316,13 +318,13 @@ def judge(
     )
 
 
-def _judge_exception(exchange: Exchange, endpoint: str | None, trace: Trace | None) -> Judgement:
+def _judge_exception(exchange: Exchange, endpoint: str | None, trace: Trace | None, observed_at: datetime) -> Judgement:
     call = _call(exchange, endpoint)
     decided = decide_exception(exchange.exception, trace)
     if decided is None:
         return judgement_of(Found("connection_failed", "exchange.nothing_came"), f"{call} got no answer")
     found, link = decided
-    return judgement_of(found, sentence_of_exception(link, call))
+    return judgement_of_exception(found, link, call, observed_at=observed_at)
 
 
 _OK: Final = Found("ok", "status.success")

@@ -11,7 +11,7 @@ from classifier.judgement import (
     decide_exception,
     judge,
     judgement_of,
-    sentence_of_exception,
+    judgement_of_exception,
 )
 from classifier.outcome import DataTypeOutcome, ExceptionLink, Exchange, Outcome, OwnSide
 from classifier.reasons import REASONS
@@ -34,9 +34,16 @@ _NETWORK: Final = frozenset(
     {"dns", "connection_refused", "connection_lost", "connection_failed", "connect_timeout", "read_timeout", "tls"}
 )
 _OF_THE_ANSWER: Final = frozenset(
-    {"AnswerRefusedError", "AnswerReportsError", "JobFailedError", "UnexpectedShapeError"}
+    {
+        "AnswerRefusedError",
+        "AnswerReportsError",
+        "JobFailedError",
+        "MalformedBodyError",
+        "PaginationError",
+        "UnexpectedShapeError",
+    }
 )
-_SHAPE: Final = frozenset({"UnexpectedShapeError", "PaginationError"})
+"""The connector's errors that leave the word to the answer, where the answer itself tells of a failure."""
 
 
 def _our_connector_error(links: tuple[ExceptionLink, ...]) -> str | None:
@@ -64,7 +71,7 @@ def _judge_data_type(
             exchange, observed_at=outcome.observed_at, dialect=dialect, endpoint=part.endpoint, trace=trace
         ), exchange
     ours = _our_connector_error(part.exception)
-    if ours in _OF_THE_ANSWER or ours in _SHAPE:
+    if ours in _OF_THE_ANSWER:
         of_answer = None
         if exchange is not None and (_answered(exchange) or exchange.exception):
             of_answer = judge(
@@ -76,7 +83,7 @@ def _judge_data_type(
     if decided is None:  # an exception is there, so there is a meaning
         return judgement_of(Found("bug", "exception.unknown"), call), exchange
     found, link = decided
-    return judgement_of(found, sentence_of_exception(link, call)), exchange
+    return judgement_of_exception(found, link, call, observed_at=outcome.observed_at), exchange
 
 
 def _own_side(outcome: Outcome) -> Judgement | None:
@@ -97,7 +104,7 @@ def _own_side(outcome: Outcome) -> Judgement | None:
                 HealthName.UNAUTHORIZED,
             }:
                 found = Found("bug", found.rule, found.saw)  # outside any data type there is no vendor to blame
-            return judgement_of(found, sentence_of_exception(link, None))
+            return judgement_of_exception(found, link, None, observed_at=outcome.observed_at)
     return None
 
 

@@ -31,8 +31,6 @@ _ORDER: Final[Mapping[HealthName, int]] = MappingProxyType(
         HealthName.HEALTHY: 6,
     }
 )
-_MISSING_MAY: Final = frozenset({"feature_disabled", "licence", "account_disabled", "token_expired", "token_revoked"})
-"""Reasons of the customer's that a code may give to a 404 or 410."""
 _DENIED_MAY: Final = frozenset({"clock", "wrong_client"})
 """Reasons of ours that a code may give to a 401, 402 or 403."""
 
@@ -92,7 +90,7 @@ def may_decide(reason: str, status: int) -> bool:
     if status in {401, 402, 403}:
         return name is HealthName.UNAUTHORIZED or reason in _DENIED_MAY
     if status in {404, 410}:
-        return name in {HealthName.VENDOR_CLIENT_ERROR, HealthName.HEALTHY} or reason in _MISSING_MAY
+        return name is not HealthName.VENDOR_SERVER_ERROR
     return status != 429
 
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Final
 
@@ -15,7 +16,7 @@ import pytest
 import requests
 import urllib3
 
-from classifier import ExceptionLink
+from classifier import ExceptionLink, Exchange, judge
 from classifier.cases import exception_links
 from classifier.exceptions import chain, meaning
 from classifier.reasons import REASONS
@@ -201,30 +202,76 @@ def test_an_exception_means(error: BaseException, reason: str) -> None:
     assert decided.reason == reason
 
 
+CUSTOMER: Final = HealthName.UNAUTHORIZED
+LIMITED: Final = HealthName.RATE_LIMIT_EXCEEDED
+OUR_OWN: Final = {
+    "worker.wire.errors": {
+        "WireStop": INTERNAL,
+        "DeadlineReached": TIMEOUT,
+        "RunStopped": INTERNAL,
+        "WireError": INTERNAL,
+        "BlockedAddressError": INTERNAL,
+        "CredentialScopeError": INTERNAL,
+        "RedirectRefusedError": INTERNAL,
+        "TooManyRedirectsError": VENDOR,
+        "BodyTooLargeError": INTERNAL,
+        "HeadersTooLargeError": INTERNAL,
+        "IncompleteBodyError": VENDOR,
+        "RateLimitedLocallyError": LIMITED,
+    },
+    "vendors.errors": {
+        "VendorError": INTERNAL,
+        "DefinitionError": INTERNAL,
+        "UnknownVendorError": INTERNAL,
+        "MissingCredentialError": CUSTOMER,
+        "InvalidCredentialsError": CUSTOMER,
+        "ExpressionError": INTERNAL,
+        "MissingReferenceError": INTERNAL,
+        "UnusableValueError": INTERNAL,
+        "_EndpointError": INTERNAL,
+        "AnswerRefusedError": HealthName.VENDOR_CLIENT_ERROR,
+        "AnswerReportsError": HealthName.VENDOR_CLIENT_ERROR,
+        "MalformedBodyError": VENDOR,
+        "UnexpectedShapeError": INTERNAL,
+        "PaginationError": INTERNAL,
+        "JobFailedError": VENDOR,
+    },
+    "worker.errors": {"CredentialsRefusedError": CUSTOMER},
+    "models.errors": {},
+}
+
+
+@pytest.mark.parametrize("module", OUR_OWN)
+def test_every_error_of_our_own_has_a_deliberate_verdict(module: str) -> None:
+    found = {cls.__name__ for cls in classes_of(importlib.import_module(module)) if cls.__module__ == module}
+    for name in found:
+        expected = OUR_OWN[module].get(name, INTERNAL)
+        if module in {"worker.wire.errors", "vendors.errors"}:
+            assert name in OUR_OWN[module], f"{name} has no deliberate verdict"
+        assert name_of(ExceptionLink(module=module, name=name)) is expected, name
+
+
+def test_the_wait_for_our_own_share_is_told() -> None:
+    link = ExceptionLink(
+        module="worker.wire.errors",
+        name="RateLimitedLocallyError",
+        message="own limit for acme: the next request may go in 120 s",
+    )
+    now = datetime(2026, 1, 9, tzinfo=UTC)
+    judged = judge(Exchange(method="GET", url="https://x/", exception=(link,)), observed_at=now)
+    assert judged.retry_at == now + timedelta(seconds=120)
+
+
 @pytest.mark.parametrize(
     ("module", "name", "health"),
     [
-        ("worker.wire.errors", "DeadlineReached", TIMEOUT),
-        ("worker.wire.errors", "BlockedAddressError", INTERNAL),
-        ("worker.wire.errors", "BodyTooLargeError", INTERNAL),
-        ("worker.wire.errors", "RedirectRefusedError", INTERNAL),
-        ("worker.wire.errors", "TooManyRedirects", VENDOR),
-        ("worker.wire.errors", "IncompleteBodyError", VENDOR),
-        ("vendors.errors", "MalformedBodyError", VENDOR),
-        ("vendors.errors", "JobFailedError", VENDOR),
-        ("vendors.errors", "MissingCredentialError", HealthName.UNAUTHORIZED),
-        ("vendors.errors", "UnexpectedShapeError", INTERNAL),
-        ("vendors.errors", "PaginationError", INTERNAL),
-        ("vendors.errors", "DefinitionError", INTERNAL),
-        ("vendors.errors", "UnknownVendorError", INTERNAL),
+        ("worker.in_flight", "DeadlineInterrupt", TIMEOUT),
         ("models.errors", "VaultKeyError", INTERNAL),
-        ("models.errors", "VaultTamperedError", INTERNAL),
-        ("worker.errors", "VaultNotConfiguredError", INTERNAL),
         ("pydantic_core._pydantic_core", "ValidationError", INTERNAL),
         ("somewhere.else", "OddProblem", INTERNAL),
     ],
 )
-def test_our_own_classes_mean(module: str, name: str, health: HealthName) -> None:
+def test_a_class_means(module: str, name: str, health: HealthName) -> None:
     assert name_of(ExceptionLink(module=module, name=name)) is health
 
 

@@ -136,6 +136,7 @@ def test_an_answer_proves_our_way_out_whatever_the_canary_says() -> None:
             "AnswerReportsError", 200, b'{"strange": 1}', "error_in_body", id="a 200 that only they understand"
         ),
         pytest.param("MalformedBodyError", 200, b"[1,2]", "bad_json", id="a malformed body"),
+        pytest.param("MalformedBodyError", 200, b"<html><input type='password'>", "login_page", id="a sign-in page"),
         pytest.param("UnexpectedShapeError", 200, b'{"rows": []}', "schema", id="an unexpected shape"),
         pytest.param(
             "UnexpectedShapeError", 200, b'{"error": "access_denied"}', "permission_missing", id="that was an error"
