@@ -28,6 +28,11 @@ class Reading:
     met_unchanged: bool = False
     skipped: list[Skip] = field(default_factory=list)
 
+    @property
+    def is_whole(self) -> bool:
+        """Say whether the data type was read to its end without a hole."""
+        return self.ended and not self.skipped
+
     def add(self, landed: Landed) -> None:
         """Count a page that was stored."""
         self.new += landed.new

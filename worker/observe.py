@@ -15,6 +15,7 @@ from vendors.page import Connector
 from worker.errors import is_database_away
 from worker.in_flight import RunInFlight, StopReason
 from worker.observation import Observation, Reading
+from worker.parents import StoredParents
 from worker.station import Station
 from worker.tokens import VaultTokens
 from worker.wire.budget import Budget
@@ -86,6 +87,7 @@ def _opened(
         settings=prepared.settings,
         tokens=tokens,
         now=datetime.now(UTC),
+        parents=StoredParents(database=station.database, connection_id=connection_id, observation=observation),
     )
     return connector, session
 
