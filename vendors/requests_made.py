@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
@@ -42,6 +43,13 @@ def base_url_of(definition: Definition, scope: Scope) -> str:
     MissingReferenceError where a setting is not there.
     """
     url = text_of(definition.base_url.resolve(scope), "base_url").strip()
+    # A slash or an @ in a tenant's name moves the host; percent-encoded it stays where the definition put it.
+    meant = None if _is_whole_reference(definition.base_url) else definition.base_url.resolve_path(scope)
+    return _checked_base_url(url, meant, definition.allowed_hosts)
+
+
+@lru_cache(maxsize=4096)  # asked three times a run, and most connections of a vendor have the same
+def _checked_base_url(url: str, meant: str | None, allowed_hosts: tuple[str, ...]) -> str:
     parts = urlsplit(url)
     try:
         origin_of(url)
@@ -49,13 +57,10 @@ def base_url_of(definition: Definition, scope: Scope) -> str:
         raise UnusableValueError("base_url", "is not an http or https URL with a host") from None
     if "@" in parts.netloc or "\\" in url or parts.query or parts.fragment or any(char.isspace() for char in url):
         raise UnusableValueError("base_url", "may hold a scheme, a host, a port and a path, and nothing else")
-    if not _is_whole_reference(definition.base_url):
-        # A slash or an @ in a tenant's name moves the host; percent-encoded it stays where the definition put it.
-        meant = urlsplit(definition.base_url.resolve_path(scope)).netloc
-        if unquote(meant).lower() != parts.netloc.lower():
-            raise UnusableValueError("base_url", "a setting in it changes the host")
-    if definition.allowed_hosts and not host_is_allowed(parts.hostname or "", definition.allowed_hosts):
-        raise UnusableValueError("base_url", f"its host is none of {', '.join(definition.allowed_hosts)}")
+    if meant is not None and unquote(urlsplit(meant).netloc).lower() != parts.netloc.lower():
+        raise UnusableValueError("base_url", "a setting in it changes the host")
+    if allowed_hosts and not host_is_allowed(parts.hostname or "", allowed_hosts):
+        raise UnusableValueError("base_url", f"its host is none of {', '.join(allowed_hosts)}")
     return url.rstrip("/")
 
 
