@@ -278,20 +278,25 @@ def create_connection(
     return _existing(db, connection_id)
 
 
+def _its(table: str, alias: str, key: str, of: str) -> str:
+    # One by one (LIMIT 1): the planner takes a page of unknown length for a tenth of what there is.
+    return f"LATERAL (SELECT * FROM {table} x WHERE x.{key} = {of}.{key} LIMIT 1) {alias}"  # noqa: S608 - constants
+
+
 # In a list the evidence, which may be 64 KiB, stays where it is.
-_VIEW: Final = """
+_VIEW: Final = f"""
 SELECT c.connection_id, c.organization_id, o.name, c.vendor, c.state, c.identifier, c.options,
        s.refresh_interval_secs, s.timeout_secs, c.created_at, c.updated_at, s.cred_version, s.next_due_at,
        s.requested_trigger, s.run_seq, s.crash_streak,
        r.run_seq, r.trigger, r.worker_id, r.started_at, r.deadline_at,
-       {health}
-  FROM {source}
-  JOIN connection c ON c.connection_id = page.connection_id
-  JOIN connection_sched s ON s.connection_id = page.connection_id
-  JOIN health h ON h.connection_id = page.connection_id
-  JOIN organization o ON o.organization_id = c.organization_id
-  LEFT JOIN run r ON r.connection_id = page.connection_id
- ORDER BY page.connection_id"""
+       {{health}}
+  FROM {{source}}
+ CROSS JOIN {_its("connection", "c", "connection_id", "page")}
+ CROSS JOIN {_its("connection_sched", "s", "connection_id", "page")}
+ CROSS JOIN {_its("health", "h", "connection_id", "page")}
+ CROSS JOIN {_its("organization", "o", "organization_id", "c")}
+  LEFT JOIN {_its("run", "r", "connection_id", "page")} ON TRUE
+ ORDER BY page.connection_id"""  # noqa: S608 - put together from this module's constants
 _WIDTH: Final = 21
 
 _GET: Final = Statement(
