@@ -108,7 +108,6 @@ class _Pinned(_Tracked):
 
     def _targets(self, host: str, timeout_s: float) -> list[Target]:
         if is_address(host):
-            self.policy.check_all(host, (host,))
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             return [(family, (host, self.port))]
         return self.resolver.resolve(host, self.port, timeout_s)

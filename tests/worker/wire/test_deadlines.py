@@ -104,7 +104,7 @@ def get(url: str, **kwargs: Any) -> Request:
 class TestSlowVendors:
     def test_end_with_the_budget(self, server: FaultServer, open_run: OpenRun, fault: Callable[[Peer], None]) -> None:
         url = server.on("/things", fault)
-        run = open_run(server, budget_s=0.7)
+        run = open_run(server, budget_s=0.4)
         with pytest.raises(DeadlineReached):
             run.session.send(get(url))
         assert server.hung_up.wait(10)
@@ -122,7 +122,7 @@ class TestSlowVendors:
         try:
             url = server.on("/things", fault)
             with pytest.raises(DeadlineReached):
-                open_run(server, budget_s=0.7, transport=transport).session.send(get(url))
+                open_run(server, budget_s=0.4, transport=transport).session.send(get(url))
             assert server.hung_up.wait(10)
             assert not server.finished.is_set()
         finally:
@@ -133,7 +133,7 @@ class TestSlowVendors:
         self, server: FaultServer, open_run: OpenRun, fault: Callable[[Peer], None]
     ) -> None:
         url = server.on("/things", fault)
-        run = open_run(server, budget_s=0.7)
+        run = open_run(server, budget_s=0.4)
         with pytest.raises(DeadlineReached), run.session.stream(get(url)) as answer:
             for _ in answer.chunks():
                 pass
@@ -143,11 +143,11 @@ class TestSlowVendors:
     def test_may_take_no_longer_than_one_answer_may(
         self, server: FaultServer, open_run: OpenRun, fault: Callable[[Peer], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("worker.wire.session.CONNECT_TIMEOUT_S", 0.3)
+        monkeypatch.setattr("worker.wire.session.CONNECT_TIMEOUT_S", 0.2)
         url = server.on("/things", fault)
-        run = open_run(server, limits=ReadLimits(answer_s=0.7))
+        run = open_run(server, limits=ReadLimits(answer_s=0.4))
         with pytest.raises((requests.exceptions.Timeout, requests.exceptions.ConnectionError)) as caught:
-            run.session.send(get(url, timeout_s=0.4, idempotent=False))
+            run.session.send(get(url, timeout_s=0.3, idempotent=False))
         assert type(caught.value) is requests.exceptions.ReadTimeout  # the vendor's, not the run's
         assert server.hung_up.wait(10)
         assert not server.finished.is_set()
@@ -198,7 +198,7 @@ def test_a_dripping_tls_handshake_ends(open_run: OpenRun) -> None:
     guard = AddressGuard([url], policy=AddressPolicy(allow_loopback=True))
     try:
         with pytest.raises((DeadlineReached, requests.exceptions.SSLError)):
-            open_run(guard=guard, budget_s=0.7).session.send(get(url))
+            open_run(guard=guard, budget_s=0.4).session.send(get(url))
         assert not finished.is_set()
     finally:
         over.set()

@@ -150,12 +150,14 @@ def test_a_dead_address_leaves_time_for_the_next(open_run: OpenRun, server: Faul
 def test_a_connection_made_where_loopback_is_allowed_is_of_no_use_where_it_is_not(
     server: FaultServer, open_run: OpenRun
 ) -> None:
-    request = Request(method="GET", url=server.url + "/", endpoint="GET /")
-    open_run(server).session.send(request)
-    strict = open_run(guard=AddressGuard([server.url]))
-    with pytest.raises(BlockedAddressError):
-        strict.session.send(request)
+    transport = Transport(resolver=Resolver(lambda _, port: targets(["127.0.0.1"], port)))
+    url = f"http://vendor.example:{server.port}/"
+    loose = open_run(guard=AddressGuard([url], policy=AddressPolicy(allow_loopback=True)), transport=transport)
+    assert loose.session.send(Request(method="GET", url=url, endpoint="GET /")).status == 200
+    strict = open_run(guard=AddressGuard([url]), transport=transport)
+    assert isinstance(refused(strict, url), BlockedAddressError)
     assert len(server.seen) == 1
+    transport.close()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import traceback
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
@@ -286,3 +287,22 @@ def _texts(error: BaseException) -> list[object]:
         assert not isinstance(at, requests.RequestException) or at.request is None
         at = at.__cause__ or at.__context__
     return found
+
+
+def test_an_exception_that_goes_further_up_shows_no_secret(server: FaultServer, open_run: OpenRun) -> None:
+    run = open_run(server, redactor=Redactor((SECRET,)))
+    request = Request(
+        method="GET",
+        url=server.url + "/things",
+        endpoint="GET /things",
+        auth_headers={"Authorization": f"Bearer {SECRET}"},
+        auth_query=(("strange", SECRET),),
+    )
+    server.close()
+    for call in (run.session.send, run.session.attempt_once):
+        with pytest.raises(requests.exceptions.ConnectionError) as caught:
+            call(request)
+        shown = "".join(traceback.format_exception(caught.value)) + repr(_texts(caught.value))
+        assert "strange=***" in shown
+        assert SECRET not in shown
+        assert urllib.parse.quote_plus(SECRET) not in shown

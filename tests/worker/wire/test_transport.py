@@ -13,6 +13,7 @@ import requests
 from tests.worker.wire.conftest import Authority, OpenRun
 from tests.worker.wire.faults import FaultServer
 from vendors.wire import Request
+from worker.wire.errors import BlockedAddressError
 from worker.wire.guard import AddressGuard, AddressPolicy
 from worker.wire.transport import Transport
 
@@ -266,6 +267,17 @@ class TestProxy:
         assert "0123456789" not in proxy.heads[0]
         transport.close()
         server.close()
+
+    @pytest.mark.parametrize("host", ["169.254.169.254", "2852039166", "127.1", "[::1]", "localhost"])
+    def test_addresses_inside_are_refused_before_the_proxy_sees_them(
+        self, proxy: Proxy, open_run: OpenRun, host: str
+    ) -> None:
+        transport = Transport(egress_proxy=f"http://127.0.0.1:{proxy.port}")
+        run = open_run(guard=AddressGuard(["http://vendor.example"]), transport=transport)
+        with pytest.raises(BlockedAddressError):
+            run.session.send(get(f"http://{host}/"))
+        assert proxy.heads == []
+        transport.close()
 
     def test_a_proxy_that_refuses_us_is_our_own_side_s_fault(self, authority: Authority, open_run: OpenRun) -> None:
         proxy = Proxy(refuse=b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
