@@ -87,7 +87,7 @@ def worst_window(times: Sequence[float], per_s: float) -> int:
     return max(sum(1 for at in times if start <= at < start + per_s) for start in times)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     rate=st.sampled_from([(10, 1.0), (100, 1.0), (600, 60.0), (50, 10.0), (3, 1.0), (1000, 60.0)]),
     processes=st.integers(1, 6),

@@ -77,7 +77,7 @@ class TestByValue:
         shown = TOKEN.encode(codec)
         assert shown[2:-2] not in Redactor((TOKEN,)).data(b"\0x" + shown + b"x\0")
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @example(secret="0" * 8, before="0", after="0", name="raw")
     @example(secret="%41%42%43", before="", after="", name="percent twice")
     @given(
