@@ -1,7 +1,6 @@
 """What runs beside the runs in a worker process: lease, watchdog, dispatcher; how they start, drain and end."""
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -137,22 +136,20 @@ class WorkerProcess:
 class PreforkChild:
     """A child of a prefork pool: an identity and a lease of its own, so that its death is noticed as any worker's is.
 
-    It drains with its parent. SIGTERM to it alone, or to the whole process group, drains it too: by Celery's default
-    it would die with its run.
+    It drains with its parent. SIGTERM to it alone, or to the whole process group, raises SystemExit in its run, which
+    is INTERRUPTED then (`worker.run`).
     """
 
     def __init__(self, station: Station) -> None:
         station.after_fork()
         self._station = station
         self._keeper = Keeper(station)
-        self._told_to_end = False
         self._stopping = threading.Event()
         self._looking = threading.Thread(target=self._look_out, name="look out", daemon=True)
 
     def start(self) -> None:
-        """Take the lease, start the threads, listen to SIGTERM. Raises what the database raises."""
+        """Take the lease, start the threads. Raises what the database raises."""
         self._keeper.start()
-        signal.signal(signal.SIGTERM, self._sigterm)
         self._looking.start()
 
     def stop(self) -> None:
@@ -160,13 +157,8 @@ class PreforkChild:
         self._stopping.set()
         self._keeper.stop()
 
-    def _sigterm(self, _number: int, _frame: object) -> None:
-        if not len(self._station.in_flight):
-            os._exit(0)
-        self._told_to_end = True
-
     def _look_out(self) -> None:
         while not self._stopping.wait(_LOOK_EVERY_S):
-            if self._told_to_end or self._station.draining.is_set():
+            if self._station.draining.is_set():
                 self._keeper.drain()
                 return

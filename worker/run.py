@@ -40,6 +40,9 @@ def execute(station: Station, run: ClaimedRun) -> None:
         return
     try:
         _observe_and_record(station, run)
+    except SystemExit:  # a prefork child is told to end; where the run has ended, this changes nothing
+        _interrupt(station, run, StopReason.DRAINING)
+        raise
     except DATABASE_TROUBLE as error:
         log.error("run.unrecorded", **_names(run), error=first_line(error), remedy="the reaper records it as lost")  # noqa: TRY400 - one line says it all
     except Exception:

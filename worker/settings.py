@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     """On SIGTERM, let runs in flight go on for so long before they are interrupted."""
     hard_after_s: Annotated[float, Field(ge=1, le=600)] = 15.0
     """A run that outlives its budget by so long costs its process."""
+    dead_man_s: Annotated[float, Field(ge=3, le=600)] = 30.0
+    """A process whose interpreter was held by one thread for so long is ended by the kernel."""
     heartbeat_file: Path | None = None
     """Touched while the worker lives, for a container's health check."""
     run_history_days: Annotated[int, Field(ge=1, le=3650)] = 14

@@ -24,7 +24,6 @@ from worker.station import Station
 log = structlog.get_logger()
 
 SOFT_AFTER_S: Final = 2.0
-DEAD_MAN_S: Final = 30.0
 EXIT_STUCK: Final = 70
 _TICK_S: Final = 1.0
 
@@ -32,11 +31,8 @@ _TICK_S: Final = 1.0
 class Watchdog:
     """One thread per process that runs connections."""
 
-    def __init__(
-        self, station: Station, *, exit_process: Callable[[int], object] = os._exit, dead_man_s: float = DEAD_MAN_S
-    ) -> None:
+    def __init__(self, station: Station, *, exit_process: Callable[[int], object] = os._exit) -> None:
         self._station = station
-        self._dead_man_s = dead_man_s
         self._exit = exit_process
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -54,7 +50,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stopping.wait(_TICK_S):
-            signal.setitimer(signal.ITIMER_REAL, self._dead_man_s)
+            signal.setitimer(signal.ITIMER_REAL, self._station.settings.dead_man_s)
             try:
                 self.look()
             except Exception:
