@@ -22,7 +22,7 @@ import psycopg
 
 from classifier.vocabulary import HealthName
 from embedded.postgres import Postgres
-from models import migrate, retention, runs
+from models import database, migrate, retention, runs
 from models.runs import FinishedRun
 from models.vocabulary import RunState
 
@@ -135,7 +135,7 @@ class Size:
         self.count = count
         self.url = server.create_database(f"claim_{count}")
         migrate.upgrade(self.url)
-        self.db = psycopg.connect(self.url, autocommit=True, options="-c timezone=UTC")
+        self.db = psycopg.connect(self.url, autocommit=True, options=database._SESSION)  # noqa: SLF001 - as the pool has it
         retention.ensure_partitions(self.db)
         fill(self.db, count)
         self.worker_id = uuid4()

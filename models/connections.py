@@ -356,8 +356,9 @@ _REST: Final = """listed_as = ANY(%(names)s) AND connection_state = ANY(%(states
          AND (%(vendor)s::text IS NULL OR vendor = %(vendor)s)
          AND (%(organization_id)s::uuid IS NULL OR organization_id = %(organization_id)s)
          AND (%(reason)s::text IS NULL OR reason = %(reason)s)"""
-_OF_IDENTIFIER: Final = f"""identifier IS NOT NULL AND EXISTS (
-           SELECT FROM health h WHERE h.connection_id = connection.connection_id AND {_REST})"""
+# LIMIT 1 again: as EXISTS it may become a join, for which all of health is read.
+_OF_IDENTIFIER: Final = f"""identifier IS NOT NULL AND (
+           SELECT TRUE FROM health h WHERE h.connection_id = connection.connection_id AND {_REST} LIMIT 1)"""
 
 _LISTS: Final = {
     "all": _by_health(),
