@@ -20,6 +20,7 @@ from cli import output
 from cli.credentials_input import STANDARD_INPUT
 from cli.errors import BadInputError
 from cli.output import Json
+from cli.surroundings import environment
 from vendors.dialect_files import DIALECTS, load_dialects
 from worker.settings import merged
 
@@ -32,6 +33,7 @@ MOST_TOLD: Final = 10
 
 @app.command("classify")
 def classify_cases(
+    ctx: typer.Context,
     file: Annotated[str, typer.Argument(help="A file of JSON lines, or - for standard input.")] = STANDARD_INPUT,
     *,
     scored: Annotated[
@@ -46,7 +48,7 @@ def classify_cases(
     A case: {"id", "vendor", "phase", "outcome": {"method", "url", "status", "headers", "body", "exception"}, "label"}.
     A line that cannot be read gives {"id": null, "error": …} and exit code 2 at the end.
     """
-    dialects = {} if no_dialects else load_dialects(DIALECTS, *_own_folders())
+    dialects = {} if no_dialects else load_dialects(DIALECTS, *_own_folders(environment(ctx)))
     reader = _Reader(dialects, traced=traced)
     with ExitStack() as undo:
         source, size = _open(undo, file)
@@ -110,9 +112,9 @@ class _Reader:
             output.note("Further lines that cannot be read are not told one by one.")
 
 
-def _own_folders() -> list[Path]:
+def _own_folders(environ: Mapping[str, str]) -> list[Path]:
     """Return the folders of the operator's own dialects, where the settings name any."""
-    value = merged(os.environ, {}).get("vendors_dir", ("", ""))[0]
+    value = merged(environ, {}).get("vendors_dir", ("", ""))[0]
     folders = value.split(os.pathsep) if isinstance(value, str) else []
     return [Path(folder) / "dialects" for folder in folders if folder and (Path(folder) / "dialects").is_dir()]
 

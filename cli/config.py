@@ -4,9 +4,9 @@ import typer
 from pydantic import SecretStr
 
 from cli import output
-from cli.door import environment, read_settings_offline
 from cli.exits import Exit
 from cli.output import Json
+from cli.surroundings import environment, read_settings_offline
 from worker.settings import PREFIX, Settings, merged
 
 app = typer.Typer(no_args_is_help=True, help="The settings in force.", rich_markup_mode=None)

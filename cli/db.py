@@ -3,9 +3,9 @@
 import typer
 
 from cli import output
-from cli.door import read_settings
 from cli.exits import Exit
 from cli.output import Fact, Json
+from cli.surroundings import read_settings
 from models import migrate
 from models.database import SCHEMA_REVISION, Database, target_of
 from models.errors import SchemaMissingError, SchemaOutdatedError

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from cli.door import CONFIG_FILE, KEYS_FILE
 from cli.errors import CliError
 from cli.supervisor import Program, Restart, Supervisor
+from cli.surroundings import CONFIG_FILE, KEYS_FILE
 from embedded.stack import Stack
 from models import migrate
 from models.vault import generate_key

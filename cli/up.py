@@ -8,9 +8,9 @@ from typing import Annotated, Final
 import typer
 
 from cli import output
-from cli.door import home
 from cli.stack import LocalStack, Wishes
 from cli.stop_signals import stoppable
+from cli.surroundings import home
 
 app = typer.Typer(rich_markup_mode=None)
 

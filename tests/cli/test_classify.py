@@ -97,5 +97,16 @@ def test_a_file_that_is_not_there_is_one_sentence(bare: Bare) -> None:
     assert result.stderr == "Error: cannot read /nowhere.jsonl: No such file or directory\n"
 
 
+def test_ones_own_dialects_count_beside_ours(bare: Bare, tmp_path: Path) -> None:
+    (tmp_path / "dialects").mkdir()
+    (tmp_path / "dialects" / "umbra.yaml").write_text(
+        "family: umbra\nvendors: [x]\ndocumentation: https://docs.vendor.example\nrules:\n"
+        "  - id: no_such_user_yet\n    when: {status: [404]}\n    reason: no_data\n    name: HEALTHY\n"
+        "    source: https://docs.vendor.example\n    example: {status: 404}\n"
+    )
+    result = bare("classify", stdin=CASES[3], CONNECTION_HEALTH_VENDORS_DIR=str(tmp_path))
+    assert json.loads(result.stdout)["name"] == "HEALTHY", result.stderr
+
+
 def test_no_settings_are_needed(bare: Bare) -> None:
     assert bare("classify", stdin=CASES[0]).exit_code == 0

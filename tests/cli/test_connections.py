@@ -309,6 +309,20 @@ def test_at_a_terminal_credentials_are_asked_for_and_secrets_are_not_echoed(hous
     assert own["client_secret"].encode() not in shown
 
 
+def test_with_redis_away_a_run_is_asked_for_all_the_same(house: House) -> None:
+    connection_id = house.add("acme_idp")
+    away = {**os.environ, **house.environ, "CONNECTION_HEALTH_REDIS_URL": "redis://127.0.0.1:1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "cli.main", "sync", connection_id, "--json"],
+        capture_output=True, text=True, env=away, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["run_seq"] == 1
+    assert "hint_not_sent" in ended.stderr
+    house.work(connection_id)
+    assert house.json("runs", "list", connection_id)["items"][0]["name"] == "HEALTHY"
+
+
 def _plain(house: House, *options: str) -> str:
     words = [word for option in (f"port={house.simulator.port}", *options) for word in ("--option", option)]
     given = ("connections", "add", "plain", "--org", house.organization(), "--credentials", "-", *words)
