@@ -381,7 +381,7 @@ def squashed(code: str) -> str:
     if short.startswith("-"):
         return f"-{key}"
     for ending in _ENDINGS:
-        if key.endswith(ending) and len(key) > len(ending) + 2:
+        if key.endswith(ending) and len(key) >= len(ending) + 8:  # `server` and `api` alone would say too much
             return key[: -len(ending)]
     return key
 

@@ -9,9 +9,12 @@ from classifier.members import Role, plain_name, role_of, words
 _FALSE_FLAGS: Final = frozenset({"ok", "success", "succeeded", "issuccess", "successful", "issuccessful"})
 _TRUE_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors", "error", "failed", "failure"})
 BAD_WORDS: Final = frozenset({"error", "fail", "failed", "failure", "nok", "ko", "err", "unauthorized", "forbidden"})
-_WORD_FLAGS: Final = frozenset({"status", "stat", "result", "state", "response", "responsestatus"})
+_WORD_FLAGS: Final = words(
+    "status stat result state response responsestatus code returncode resultcode rc responsecode"
+)
 _ERROR_MEMBERS: Final = frozenset(
     {"error", "errors", "fault", "err", "exception", "errordescription", "errormessage", "errormessages", "fail"}
+    | {"errorresponse", "errordetails", "errordetail", "responseerrordetails", "exceptions", "faults"}
 )
 _ERROR_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors"})
 _STATS: Final = frozenset({"stat", "status"})
@@ -20,13 +23,15 @@ _PAGING: Final = words(
     "total totalcount count next nextpage nextpagetoken nextcursor cursor hasmore page perpage pagesize offset limit "
     "pagination paging totalpages totalresults"
 )
+_WRAPPERS: Final = words("response result d body payload root envelope output serviceresponse")
 _HEADS: Final = ("meta", "status", "head", "header", "responsestatus")
 _DATA: Final = ("data", "result", "results", "response", "resources")
 _NUMBER_FLAGS: Final = frozenset(
     {"code", "errcode", "errorcode", "errno", "statuscode", "status", "retcode", "ret", "resultcode", "returncode"}
 )
 _ENVELOPE: Final = words(
-    "error errors reasons faults failures fault err exception errordescription errormessage errormessages fail "
+    "error errors reasons faults failures errorresponse errordetails errordetail responseerrordetails "
+    "responsecode fault err exception errordescription errormessage errormessages fail "
     "message msg detail details code "
     "status statuscode errorcode errcode requestid reqid traceid trace correlationid timestamp time date "
     "path success ok "
@@ -179,6 +184,9 @@ def _inner_status(top: _Top) -> bool:
         if not isinstance(value, dict):
             continue
         inner = {plain_name(key): part for key, part in list(value.items())[:20]}
+        word = inner.get("rc", inner.get("status", inner.get("result")))
+        if isinstance(word, str) and word.lower() in BAD_WORDS and ("msg" in inner or "message" in inner):
+            return True
         numbers = (inner.get(key) for key in ("code", "status", "statuscode", "httpstatus"))
         if inner.get("error") is True or any(isinstance(number, int) and 400 <= number < 600 for number in numbers):
             return True
@@ -189,9 +197,21 @@ _CHECKS: Final = (_flag, _error_member, _status_word, _number, _inner_status)
 
 
 def reports_failure(document: Mapping[str, object]) -> bool:
-    """Return whether a success status' body reports a failure in its own top-level members."""
+    """Return whether a success status' body reports a failure in its own top-level members.
+
+    An object that wraps all the rest (`{"Response": {"Error": {…}}}`) is looked into as well.
+    """
     top = _Top(document)
-    return any(check(top) for check in _CHECKS)
+    if any(check(top) for check in _CHECKS):
+        return True
+    if len(top.members) > 2:
+        return False
+    for name, value in top.members.items():
+        if name in _WRAPPERS and isinstance(value, dict):
+            inner = _Top(value)
+            if _flag(inner) or _error_member(inner) or _status_word(inner):
+                return True
+    return False
 
 
 def _is_failing_number(name: str, value: object, *, has_text: bool) -> bool:

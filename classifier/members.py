@@ -41,7 +41,8 @@ _ROLES: Final[Mapping[str, Role]] = MappingProxyType(
     {
         name: role
         for role, names in {
-            Role.CODE: "code errorcode errcode errno error_code errortype exceptionname messagecode faultcode subcode "
+            Role.CODE: "code responsecode errorcode errcode errno error_code errortype exceptionname "
+            "messagecode faultcode subcode "
             "errorkey tag __type exceptioncode statuscode internalcode rule oerrorcode httpstatuscode httpcode "
             "httpstatus category policyname errorid id_code exceptionid ecode returncode retcode ret resultcode "
             "statecode exceptiontype errorname reasoncode gcode subtype name value quotaerror authorizationerror "
@@ -54,7 +55,8 @@ _ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             Role.FIELDS: "error errors fielderrors validationerrors reasons faults failures",
             Role.EITHER: "reason status type err stat result failure fault exception warnings response "
             "state statusdescription",
-            Role.INTO: "details errordetails fail innererror rootcause operationerrors extensions meta data body "
+            Role.INTO: "details errorresponse responseerrordetails errordetails fail innererror rootcause "
+            "operationerrors extensions meta data body "
             "errorcauses apierrors errorinfo problems header responsestatus context",
             Role.SKIP: "request params parameters headers input query variables path args stack stacktrace trace "
             "debug links config metadata locations source instance documentationurl helpurl url uri href docs "

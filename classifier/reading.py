@@ -95,9 +95,11 @@ _XML_CODES: Final = frozenset(
     {"code", "errorcode", "faultcode", "subcode", "value", "exceptioncode", "errno", "type", "status"}
 )
 _XML_TEXTS: Final = words(
-    "message msg line text reason description detail title error faultstring errormessage errordescription "
-    "exceptiontext statusmessage string"
+    "message msg err line text reason description detail title error faultstring errormessage errordescription "
+    "exceptiontext statusmessage returnmsg string"
 )
+_XML_FLAGS: Final = words("status success result returncode responsecode ok")
+_SOAP_SIDES: Final = words("client server sender receiver mustunderstand versionmismatch dataencodingunknown")
 _XML_FAILURES: Final = frozenset(
     {
         "error",
@@ -117,20 +119,18 @@ def _take_xml(reading: Reading, xml: markup.Xml) -> None:
     if xml.root.lower() == "envelope" and "fault" in xml.names:
         said = next((value.lower() for name, value in xml.leaves if plain_name(name) in {"faultcode", "value"}), "")
         reading.soap_fault = "client" if "client" in said or "sender" in said else "server"
-    for name in ("code", "status", "errorcode"):
-        value = xml.attributes.get(name)
-        if value:
+    for name, value in (*xml.attributes.items(), *xml.inner):
+        if name in {"code", "status", "errorcode", "type"}:
             collector.take(name, value, Role.CODE)
-    message = xml.attributes.get("message") or xml.attributes.get("msg")
-    if message:
-        collector.take("message", message, Role.TEXT)
-    for name, value in xml.inner:
-        if name in {"code", "msg", "message", "type"}:
-            collector.take(name, value, Role.TEXT if name.startswith("m") else Role.CODE)
+        elif name in {"message", "msg"}:
+            collector.take(name, value, Role.TEXT)
     for name, value in xml.leaves:
         plain = plain_name(name)
+        local = value.rpartition(":")[2] if plain in {"faultcode", "value"} else value
+        if local.lower() in _SOAP_SIDES:
+            continue  # whose fault it is, and nothing of what it is
         if plain in _XML_CODES:
-            collector.take(plain, value.rpartition(":")[2] if plain in {"faultcode", "value"} else value, Role.CODE)
+            collector.take(plain, local, Role.CODE)
         elif plain in _XML_TEXTS:
             collector.take(plain, value, Role.TEXT)
 
@@ -146,8 +146,10 @@ def _xml_fails(xml: markup.Xml) -> bool:
         or xml.attributes.get("stat", "").lower() in envelopes.BAD_WORDS
     ):
         return True
+    first = next(iter(xml.leaves), ("", ""))
+    if plain_name(first[0]) in _XML_FLAGS and first[1].lower() in envelopes.BAD_WORDS | {"false"}:
+        return any(plain_name(name) in _XML_TEXTS for name, _text in xml.leaves[1:5])
     if root in {"response", "result"} and "errors" in xml.names and "error" in xml.names:
-        first = next(iter(xml.leaves), ("", ""))
         return plain_name(first[0]) in _XML_CODES | _XML_TEXTS
     return False
 
@@ -372,6 +374,10 @@ def read_success(exchange: Exchange, *, wants_document: bool = False) -> Reading
     reading = Reading(exchange=exchange)
     body = exchange.body if len(exchange.body) <= LONGEST_BODY else exchange.body[:LONGEST_BODY]
     start = body[:64].lstrip(_BLANK)[:1]
+    if exchange.headers.get("grpc-status", "0") != "0":
+        _take_headers(reading, exchange.headers)
+        reading.reports_failure = True
+        return reading
     if not start and (not body or body.isspace()):
         return reading
     if start in {b"{", b"["}:

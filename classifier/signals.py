@@ -94,6 +94,15 @@ def may_decide(reason: str, status: int) -> bool:
     return status != 429
 
 
+def _key(code: str) -> str:
+    """Return what a code is listed under; of a dotted one (`Throttling.User`, `Client.AuthFailure`) its listed part."""
+    key = squashed(code)
+    if key in BY_CODE or "." not in code:
+        return key
+    parts = (squashed(part) for part in code.split(".", 4)[:4])
+    return next((part for part in parts if len(part) > 8 and part in BY_CODE and not BY_CODE[part].weak), key)
+
+
 class Signals:
     """An answer's findings. Each is looked for when it is first asked for, and kept."""
 
@@ -102,7 +111,7 @@ class Signals:
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.where = where_of(reading)
-        self._keys = [(squashed(code), code) for code in reading.codes[:_MOST_CODES]]
+        self._keys = [(_key(code), code) for code in reading.codes[:_MOST_CODES]]
         self._strong: CodeHit | _Unasked | None = _YET
         self._weak: CodeHit | _Unasked | None = _YET
         self._code_words: PhraseHit | _Unasked | None = _YET

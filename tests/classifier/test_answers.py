@@ -160,6 +160,12 @@ def test_statuses_and_headers_mean(status: int, headers: dict[str, str], reason:
     assert answer(status, "", headers).reason == reason
 
 
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("code", ["resource_not_found", "internal_error", "InvalidParameter", "bad_request"])
+def test_a_denial_stays_one_whatever_else_its_code_says(status: int, code: str) -> None:
+    assert answer(status, {"code": code, "message": "x"}).name is HealthName.UNAUTHORIZED
+
+
 def test_what_a_code_says_of_the_scope_beats_a_spent_limit() -> None:
     judged = answer(403, {"error": "insufficient_scope"}, {**JSON, "x-ratelimit-remaining": "0"})
     assert judged.reason == "scope_missing"
