@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from worker.wire.canary import parse_targets
 
@@ -34,10 +33,10 @@ class SettingsError(Exception):
         return "settings: " + "; ".join(self.problems)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What an operator may set. Durations in seconds."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     database_url: SecretStr
     """`postgresql://user:password@host:5432/name`."""
@@ -123,18 +122,6 @@ class Settings(BaseSettings):
         path, _, query = url.removeprefix("redis+socket://").partition("?")
         database = next((part[13:] for part in query.split("&") if part.startswith("virtual_host=")), "0")
         return f"unix://{path}?db={database}"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - read_settings merges the sources itself, with origins
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what `read` merged and nothing else."""
-        return (init_settings,)
 
     @classmethod
     def read(cls, environ: Mapping[str, str], **flags: object) -> Self:

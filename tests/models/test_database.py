@@ -137,11 +137,6 @@ def test_a_pool_that_is_used_up_says_so(fresh_database_url: str, monkeypatch: py
     database.close()
 
 
-def test_the_engine_reaches_the_same_database(database: Database, fresh_database_url: str) -> None:
-    with database.engine.connect() as connection:
-        assert str(connection.exec_driver_sql("SELECT current_database()").scalar()) in fresh_database_url
-
-
 def test_a_statement_is_translated_once() -> None:
     statement = Statement("SELECT %(a)s, %(b)s, %(a)s, 7 %% 2")
     assert statement.sql == b"SELECT $1, $2, $1, 7 % 2"
