@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -50,18 +51,26 @@ class Reaper:
         self._station = station
         self._offset_s: float | None = None
         self._held_until = 0.0
+        self._identity: UUID | None = None
 
     def hold_back(self) -> None:
         """Put nothing back for a while: the database was away, so leases have ended because nobody could renew them."""
-        self._held_until = time.monotonic() + self._station.settings.lease_s / 2
+        self._hold(self._station.settings.lease_s / 2)
+
+    def _hold(self, for_s: float) -> None:
+        self._held_until = max(self._held_until, time.monotonic() + for_s)
 
     def reap(self) -> int:
         """Return how many runs were put back."""
+        identity = self._station.lease.worker_id
+        if not self._station.lease.is_held or self._identity not in {None, identity}:
+            self.hold_back()  # our own lease ended: likely everybody's did
+        self._identity = identity
         with self._station.control.transaction() as db:
             offset_s = runs.clock_s(db) - time.monotonic()
         if self._offset_s is not None and abs(offset_s - self._offset_s) > CLOCK_JUMP_S:
             # A jump would let every lease look spent at once; live workers renew within one lease.
-            self._held_until = time.monotonic() + self._station.settings.lease_s
+            self._hold(self._station.settings.lease_s)
             log.warning("reaper.clock_jumped", by_s=round(offset_s - self._offset_s, 1))
         self._offset_s = offset_s
         if time.monotonic() < self._held_until:
