@@ -61,7 +61,7 @@ def explain_health(ctx: typer.Context, connection: ConnectionId, *, as_json: Jso
         with at.control.connection() as db:
             view = _view(connections.get_connection(db, find_connection(db, connection)))
         platform = at.settings.platform_name
-        judged = None if view.health is None else _judge_again(view, view.health, at.dialects.get(view.vendor))
+        judged = None if view.health is None else _judge_again(view, view.health, at.dialect_of(view.vendor))
     if as_json:
         output.print_json(_explanation(view, judged))
         return

@@ -120,7 +120,7 @@ def _checked(
             ),
         ),
     )
-    verdict = classify(outcome, station.dialects.get(vendor))
+    verdict = classify(outcome, station.dialect_of(vendor))
     is_valid = verdict.name is HealthName.HEALTHY
     return ProbeReport(
         is_valid=is_valid,

@@ -97,7 +97,7 @@ def _interrupt(station: Station, run: ClaimedRun, reason: str) -> None:
 
 def _record(station: Station, run: ClaimedRun, observation: Observation) -> None:
     now = datetime.now(UTC)
-    verdict = classify(observation.as_outcome(observed_at=now), station.dialects.get(run.vendor))
+    verdict = classify(observation.as_outcome(observed_at=now), station.dialect_of(run.vendor))
     finished = result_of(verdict, run, observation, now=now)
 
     def finish(db: Connection[Any]) -> bool:

@@ -16,6 +16,7 @@ from vendors.catalogue import Catalogue
 from vendors.credentials_schema import Prepared
 from vendors.definition import Definition, LimitScope
 from vendors.dialect_files import DIALECTS, load_dialects
+from vendors.errors import VendorError
 from vendors.requests_made import base_url_of
 from worker.errors import VaultNotConfiguredError
 from worker.in_flight import InFlight
@@ -121,6 +122,14 @@ class Station:
         own = () if folder is None else (folder / "dialects",)
         return load_dialects(DIALECTS, *own)
 
+    def dialect_of(self, vendor: str) -> Dialect | None:
+        """Return the rules of the family that the vendor's definition names, else of the one that serves its name."""
+        try:
+            named = self.catalogue.get(vendor).dialect
+        except VendorError:  # a definition that is gone or broken: the run says so, and is judged all the same
+            named = None
+        return self.dialects.get(named or vendor)
+
     @cached_property
     def keyring(self) -> Keyring:
         """The vault's keys. Raises VaultNotConfiguredError where none was given, KeyringError where one is none."""
@@ -186,7 +195,7 @@ class Station:
             guard=AddressGuard((base_url,), policy=self.address_policy),
             transport=self.transport,
             limiter=self._limiter(definition, connection_id),
-            dialect=self.dialects.get(definition.dialect or definition.vendor),
+            dialect=self.dialect_of(definition.vendor),
             stop=stop,
             canary=self.canary,
         )
