@@ -46,7 +46,13 @@ def installation(
     """One installation for a module's tests, with a worker and a beat at work."""
     folder = tmp_path_factory.mktemp("programs")
     with installed(
-        postgres_server, migrated_template, redis_server, folder, vendors_dir=DEFINITIONS, **extra_settings
+        postgres_server,
+        migrated_template,
+        redis_server,
+        folder,
+        vendors_dir=DEFINITIONS,
+        log_level="DEBUG",  # the hunt for secrets reads what it shows
+        **extra_settings,
     ) as found:
         found.start_worker()
         found.start_beat()

@@ -78,7 +78,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "405": fault("httpbin/status/405", CLIENT, "unsupported", status=405),
     "409": fault("httpbin/status/409", CLIENT, "conflict", status=409),
     "410": fault("httpbin/status/410", CLIENT, "gone", status=410),
-    "418": fault("httpbin/status/418", CLIENT, "client_error", status=418),
+    "418, which this vendor's family means otherwise": fault(
+        "httpbin/status/418", SERVER, "maintenance", status=418
+    ),
     "422": fault("httpbin/status/422", CLIENT, "invalid_parameter", status=422),
     "429": fault("httpbin/status/429", LIMITED, "rate_limit", status=429),
     "500": fault("httpbin/status/500", SERVER, "server_error", status=500),
