@@ -131,8 +131,10 @@ class Demo:
             return ""
         with self._station.database.connection() as db:
             run = history.get_run(db, view.connection_id, view.health.run_seq)
-        exchange = proof(None if run is None else run.evidence)
-        return exchange or view.health.sentence or ""
+        sentence = view.health.sentence or ""
+        exchange = proof(None if run is None else run.evidence).replace(self._simulator.url, "")
+        # A sentence on an answer tells the call itself; one on our own side is told together with the call.
+        return sentence if " answered " in sentence or not exchange else f"{sentence} {exchange}"
 
     def _views(self) -> Sequence[ConnectionView]:
         with self._station.database.connection() as db:

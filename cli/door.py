@@ -6,7 +6,9 @@ from contextlib import contextmanager
 import typer
 from celery import Celery
 
-from cli.surroundings import read_settings, read_settings_offline
+from cli.errors import CliError
+from cli.surroundings import local_home, read_settings, read_settings_offline
+from models.errors import DatabaseUnreachableError
 from worker import journal
 from worker.app import make_app
 from worker.station import Station
@@ -22,6 +24,10 @@ def hints(at: Station) -> Celery:
     return make_app(at.settings)
 
 
+class NotUpError(CliError):
+    """The settings are those of a local `up`, and it does not run."""
+
+
 @contextmanager
 def station(ctx: typer.Context, *, checked: bool = True) -> Iterator[Station]:
     """Lend a station, closed at the end. checked: the database must be there and its tables those of this version.
@@ -34,7 +40,20 @@ def station(ctx: typer.Context, *, checked: bool = True) -> Iterator[Station]:
     opened = Station.of(settings)
     try:
         if checked:
-            opened.control.check()
+            _check(ctx, opened)
         yield opened
     finally:
         opened.close()
+
+
+def _check(ctx: typer.Context, opened: Station) -> None:
+    try:
+        opened.control.check()
+    except DatabaseUnreachableError as error:
+        folder = local_home(ctx)
+        if folder is None:
+            raise
+        raise NotUpError(
+            f"nothing is running in {folder}: start it with `connection-health up`, "
+            "or set CONNECTION_HEALTH_DATABASE_URL for another database"
+        ) from error

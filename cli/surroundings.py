@@ -39,6 +39,12 @@ def environment(ctx: typer.Context) -> dict[str, str]:
     return environ
 
 
+def local_home(ctx: typer.Context) -> Path | None:
+    """Return the folder of a local `up` where the settings come from there, else None."""
+    folder = home(os.environ)
+    return folder if environment(ctx).get(_CONFIG) == str(folder / CONFIG_FILE) else None
+
+
 def read_settings(ctx: typer.Context) -> Settings:
     """Return the settings in force. Raises SettingsError."""
     return Settings.read(environment(ctx))

@@ -95,6 +95,16 @@ def test_the_settings_of_a_local_stack_are_found_where_nothing_else_is_said(bare
     assert elsewhere.exit_code == Exit.USAGE, "half a configuration is not mixed with another one"
 
 
+def test_a_local_stack_that_does_not_run_is_told_as_that(bare: Bare, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "config.toml").write_text('database_url = "postgresql://127.0.0.1:1/x"\nredis_url = "redis://x"\n')
+    (home / "vault.keys").write_text(generate_key())
+    result = bare("connections", "list")
+    assert result.exit_code == Exit.OURS
+    assert f"nothing is running in {home}: start it with `connection-health up`" in result.stderr
+
+
 def test_vendors_are_listed_with_those_of_ones_own(bare: Bare) -> None:
     ours = {each["vendor"] for each in json.loads(bare("vendors", "list", "--json").stdout)["items"]}
     both = json.loads(bare("vendors", "list", "--json", CONNECTION_HEALTH_VENDORS_DIR=str(DEFINITIONS)).stdout)["items"]
