@@ -166,9 +166,9 @@ class Installation:
         return worker
 
     def start_beat(self, **settings: object) -> Program:
-        """Start `celery -A worker beat`; return once it ticks."""
+        """Start `celery -A worker beat`; return once it has begun."""
         beat = self._start("beat", **settings)
-        beat.wait_for_log("beat: Starting")
+        beat.wait_for_log("is starting")
         return beat
 
     def celery(self, *arguments: str) -> str:
