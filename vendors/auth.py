@@ -490,3 +490,24 @@ def _draft_text(draft: Draft) -> str:
 
 def _with_headers(request: Request, headers: Mapping[str, str]) -> Request:
     return request if not headers else replace(request, auth_headers=headers)
+
+
+def token_urls(auth: Auth, scope: Scope) -> tuple[str, ...]:
+    """Return the whole URLs from which tokens are got, where they are not below the base URL: their ports must be open.
+
+    Of an auth that leaves a choice, of every way. What cannot be resolved with this scope is left out: the way that it
+    belongs to was not chosen, or its use will say what is missing.
+    """
+    ways = auth.options.values() if auth.type is AuthType.CHOOSE else (auth,)
+    paths = [way.token_url for way in ways] + [way.request.path for way in ways if way.request is not None]
+    found = []
+    for path in paths:
+        if path is None:
+            continue
+        try:
+            url = path.resolve(scope)
+        except MissingReferenceError:
+            continue
+        if isinstance(url, str) and url.lower().startswith(("http://", "https://")):
+            found.append(url)
+    return tuple(found)

@@ -12,6 +12,7 @@ from models import limits
 from models.database import Database
 from models.limits import Reservation
 from models.vault import Keyring
+from vendors.auth import token_urls
 from vendors.catalogue import Catalogue
 from vendors.credentials_schema import Prepared
 from vendors.definition import Definition, LimitScope
@@ -187,12 +188,13 @@ class Station:
         stop: Callable[[], None],
     ) -> VendorSession:
         """Return the way to one connection's vendor for one run."""
-        base_url = base_url_of(definition, {"credentials": prepared.credentials, "settings": prepared.settings})
+        scope = {"credentials": prepared.credentials, "settings": prepared.settings}
+        known_urls = (base_url_of(definition, scope), *token_urls(definition.auth, scope))
         return VendorSession(
             budget=budget,
             capture=capture,
             redactor=redactor,
-            guard=AddressGuard((base_url,), policy=self.address_policy),
+            guard=AddressGuard(known_urls, policy=self.address_policy),
             transport=self.transport,
             limiter=self._limiter(definition, connection_id),
             dialect=self.dialect_of(definition.vendor),
