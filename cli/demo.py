@@ -62,8 +62,8 @@ class Demo:
         """Make the organization and its connections anew; what an earlier demo left is removed."""
         station = self._station
         with station.database.transaction() as db:
-            for old in connections.list_connections(db, ConnectionFilter(), limit=200).items:
-                connections.delete_connection(db, old.connection_id)
+            for old in connections.list_organizations(db, limit=100).items:
+                connections.delete_organization(db, old.organization_id)
             self._organization_id = connections.create_organization(db, ORGANIZATION).organization_id
         parts = [Part(act, self._add(act)) for act in ACTS]
         stage = Stage(world=self._simulator.world, replace_credentials=self._replace)

@@ -18,6 +18,7 @@ from models.vault import generate_key
 from worker.settings import PREFIX, Settings
 from worker.station import Station
 
+OWN_SETTINGS: Final = ("DATABASE_URL", "REDIS_URL", "VAULT_KEYS", "CONFIG", "HOME")
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 
@@ -27,9 +28,13 @@ class ServerEndedError(CliError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What whoever starts a stack may choose. settings: beside those that the stack itself decides, by name."""
+    """What whoever starts a stack may choose.
+
+    settings: beside those that the stack itself decides, by name; inherits: whether the environment may set others.
+    """
 
     settings: Mapping[str, str]
+    inherits: bool = False
     durable: bool = True
     programs: Sequence[str] = ("worker", "beat")
 
@@ -96,7 +101,7 @@ class LocalStack:
 
     def environment(self) -> dict[str, str]:
         """Return the environment in which commands and programs find this stack."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        kept = {name: value for name, value in os.environ.items() if self._is_kept(name)}
         # The programs are run by module name, whatever the folder is that we were called in.
         paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
         return {
@@ -106,6 +111,12 @@ class LocalStack:
             f"{PREFIX}CONFIG": str(self.config_file),
             f"{PREFIX}VAULT_KEYS_FILE": str(self.keys_file),
         }
+
+    def _is_kept(self, name: str) -> bool:
+        if not name.startswith(PREFIX):
+            return True
+        # What the stack decides: its own servers, its own key. The environment would beat the file.
+        return self._wishes.inherits and not name.removeprefix(PREFIX).startswith(OWN_SETTINGS)
 
     def _settings(self) -> dict[str, str]:
         return {

@@ -46,7 +46,7 @@ def up(
     if vendors_dir is not None:
         settings["vendors_dir"] = str(vendors_dir.resolve())
     output.note(f"Starting PostgreSQL, Redis, a worker and a beat in {where} ...")
-    with stoppable(), LocalStack(where, Wishes(settings=settings)) as stack:
+    with stoppable(), LocalStack(where, Wishes(settings=settings, inherits=True)) as stack:
         prefix = "" if where.resolve() == usual.resolve() else f"CONNECTION_HEALTH_HOME={stack.folder} "
         output.note(HOW_TO_GO_ON.format(prefix=prefix, logs=stack.logs, keys=stack.keys_file))
         while True:

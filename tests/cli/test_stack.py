@@ -132,6 +132,18 @@ def test_nothing_outlives_an_up_that_was_killed(started: Callable[..., subproces
     until(lambda: of_home(home) == [], "everything to be gone")
 
 
+@pytest.mark.parametrize(("inherits", "name"), [(True, "Umbra"), (False, "Connection Health")])
+def test_the_environment_may_set_all_but_what_the_stack_decides(
+    home: Path, monkeypatch: pytest.MonkeyPatch, inherits: bool, name: str
+) -> None:
+    monkeypatch.setenv("CONNECTION_HEALTH_PLATFORM_NAME", "Umbra")
+    monkeypatch.setenv("CONNECTION_HEALTH_DATABASE_URL", "postgresql://127.0.0.1:1/elsewhere")
+    with LocalStack(home, Wishes(settings={}, durable=False, programs=(), inherits=inherits)) as stack:
+        settings = stack.station.settings
+        assert settings.platform_name == name
+        assert "elsewhere" not in settings.database_url.get_secret_value()
+
+
 def test_a_worker_that_dies_is_started_again(home: Path) -> None:
     with LocalStack(home, Wishes(settings={}, durable=False, programs=("worker",))) as stack:
         first = stack.pids["worker"]
