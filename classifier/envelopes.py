@@ -23,6 +23,7 @@ _PAGING: Final = words(
     "total totalcount count next nextpage nextpagetoken nextcursor cursor hasmore page perpage pagesize offset limit "
     "pagination paging totalpages totalresults"
 )
+_SAYINGS: Final = words("msg message messages")
 _WRAPPERS: Final = words("response result d body payload root envelope output serviceresponse")
 _HEADS: Final = ("meta", "status", "head", "header", "responsestatus")
 _DATA: Final = ("data", "result", "results", "response", "resources")
@@ -185,7 +186,7 @@ def _inner_status(top: _Top) -> bool:
             continue
         inner = {plain_name(key): part for key, part in list(value.items())[:20]}
         word = inner.get("rc", inner.get("status", inner.get("result")))
-        if isinstance(word, str) and word.lower() in BAD_WORDS and ("msg" in inner or "message" in inner):
+        if isinstance(word, str) and word.lower() in BAD_WORDS and not inner.keys().isdisjoint(_SAYINGS):
             return True
         numbers = (inner.get(key) for key in ("code", "status", "statuscode", "httpstatus"))
         if inner.get("error") is True or any(isinstance(number, int) and 400 <= number < 600 for number in numbers):
@@ -239,13 +240,16 @@ def only_sentence(document: Mapping[str, object]) -> str | None:
     return None
 
 
+_KEPT: Final = _ENVELOPE | _TRUE_FLAGS | frozenset(_HEADS) | _WRAPPERS | _ERROR_MEMBERS
+
+
 def error_part(document: Mapping[str, object]) -> dict[str, object]:
     """Return a failing body without its data."""
     kept: dict[str, object] = {}
     for name, value in list(document.items())[:60]:
         plain = plain_name(name)
         nested = isinstance(value, (dict, list))
-        if nested and (plain in _DATA or plain == "request" or (plain not in _ENVELOPE and plain not in _TRUE_FLAGS)):
+        if nested and (plain in _DATA or plain == "request" or plain not in _KEPT):
             continue
         kept[name] = value
     return kept

@@ -92,7 +92,7 @@ _FOLD: Final[Mapping[str, str]] = MappingProxyType(
             "query": "queries",
             "limit": "limits limited limiting limitation ratelimited",
             "credential": "credentials creds",
-            "token": "tokens",
+            "token": "tokens authtoken accesstoken",
             "apikey": "apikeys",
             "authorized": "authorised authorize authorise authorizing",
             "unauthorized": "unauthorised unauthorize",
@@ -592,6 +592,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "licence",
         "licence",
         "sbufkc",
+        "available only ~~ pro|enterprise|premium|paid|business|plan|edition",
         "upgrade ~~ plan|subscription|account|license|tier|membership|package|edition|pro|premium|enterprise",
         "not ~~ plan|subscription|license|edition|package|tier|membership",
         "plan|subscription|license|edition|tier|trial|package|membership ~ not|expired|insufficient|ended|inactive|"

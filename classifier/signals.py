@@ -17,6 +17,7 @@ VAGUE_RANKS: Final = frozenset({56, 57})
 OURS_RANK: Final = 79
 """Word rules from this rank on speak of our own request; a weak code of another kind beats them."""
 _MOST_CODES: Final = 12
+_MOST_TEXTS: Final = 24
 _MOST_WORDS: Final = 150
 """Words of all texts together: what is to be said of an error is said by then, and a hostile answer costs no more."""
 
@@ -175,7 +176,7 @@ class Signals:
     def _read_texts(self) -> PhraseHit | None:
         best: PhraseHit | None = None
         left = _MOST_WORDS
-        for text in self.reading.texts[:_MOST_CODES]:
+        for text in self.reading.texts[:_MOST_TEXTS]:
             words = words_of(text)[:left]
             left -= len(words)
             hit = INDEX.find(words, self.where)
