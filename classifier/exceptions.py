@@ -183,6 +183,9 @@ RULES: Final[tuple[ExceptionRule, ...]] = (
     _rule("urllib", "connection_failed", "urllib.error", wraps=True),
     _rule("ssl", "tls", "ssl"),
     _rule("dns", "dns", "socket", "gaierror herror"),
+    _rule("dnspython", "dns", "dns"),
+    _rule("pyopenssl", "tls", "OpenSSL"),
+    _rule("ftplib", "connection_lost", "ftplib"),
     _rule("socket_timeout", "read_timeout", "socket", "timeout"),
     _rule("socket", "connection_failed", "socket"),
     _rule("builtin_refused", "connection_refused", "builtins", "ConnectionRefusedError"),
@@ -290,10 +293,12 @@ _ERRNO: Final[Mapping[int, str]] = MappingProxyType(
 _ERRNO_IN_TEXT: Final = re.compile(r"\[Errno (-?\d{1,5})\]|Error\((\d{1,5}),")
 _TOO_MANY: Final = re.compile(r"too many (\d{3}) error responses")
 _HTTP_ERROR: Final = re.compile(
-    r"\b([45]\d\d) (?:Client|Server) Error\b|\bHTTP(?: ?Error| status)?[ :]+([45]\d\d)\b", re.IGNORECASE
+    r"\b([45]\d\d) (?:Client|Server) Error\b|\bHTTP(?: ?Error| status)?[ :]+([45]\d\d)\b|\A([45]\d\d), message=",
+    re.IGNORECASE,
 )
 _SDK_CODE: Final = re.compile(
-    r"\(([A-Za-z][A-Za-z0-9_.]{2,80})\) when calling|'error': '([a-z_]{2,80})'|^\('?([a-z_]{4,60}):? "
+    r"\(([A-Za-z][A-Za-z0-9_.]{2,80})\) when calling|'error': '([a-z_]{2,80})'|\A\('?([a-z_]{4,60}):? |"
+    r"\bStatusCode\.([A-Z_]{4,40})\b"
 )
 _DNS: Final = frozenset({-2, -3, -5, 8, 11001})
 
@@ -339,9 +344,11 @@ def _of_library(link: ExceptionLink) -> Meaning | None:
     """Read an exception of a vendor's own library: its code, then its class name."""
     found = _HTTP_ERROR.search(link.message)
     if found is not None:
-        return Meaning(rule="exception.carried_status", link=link, status=int(found.group(1) or found.group(2)))
+        return Meaning(
+            rule="exception.carried_status", link=link, status=int(next(group for group in found.groups() if group))
+        )
     code = _SDK_CODE.search(link.message)
-    for said in ((code.group(1) or code.group(2) or code.group(3)) if code else "", link.name):
+    for said in (next(group for group in code.groups() if group) if code else "", link.name):
         rule = BY_CODE.get(squashed(said)) if said else None
         if rule is not None:
             return Meaning(rule=rule.id, link=link, reason=rule.reason)
@@ -390,7 +397,7 @@ def _proxied(links: tuple[ExceptionLink, ...]) -> Meaning | None:
 
 
 def _by_rule(rule: ExceptionRule, link: ExceptionLink) -> Meaning | None:
-    if rule.module in {"requests", "urllib3", "httpx"} and rule.wraps:
+    if rule.module in {"requests", "urllib3", "httpx", "urllib.error", "aiohttp"} and rule.wraps:
         found = _TOO_MANY.search(link.message) or _HTTP_ERROR.search(link.message)
         if found is not None:
             status = next(int(group) for group in found.groups() if group)

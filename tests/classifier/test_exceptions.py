@@ -370,9 +370,35 @@ def test_groups_are_followed() -> None:
         ("requests.exceptions.HTTPError: 401 Client Error: Unauthorized for url: https://x", 401),
         ("requests.exceptions.RetryError: Max retries (Caused by ResponseError('too many 429 error responses'))", 429),
         ("googleapiclient.errors.HttpError: <HttpError 403 when requesting https://x>", 403),
+        ("urllib.error.HTTPError: HTTP Error 404: Not Found", 404),
+        ("aiohttp.client_exceptions.ClientResponseError: 401, message='Unauthorized', url='https://x'", 401),
     ],
 )
 def test_an_exception_that_carries_a_status_is_judged_by_it(text: str, status: int) -> None:
     decided = meaning(exception_links(text))
     assert decided is not None
     assert decided.status == status
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "botocore.exceptions.ClientError: An error occurred (SlowDown) when calling the ListObjects operation",
+            "rate_limit",
+        ),
+        (
+            "grpc._channel._InactiveRpcError: <_InactiveRpcError: status = StatusCode.UNAVAILABLE, details = x>",
+            "unavailable",
+        ),
+        ("google.auth.exceptions.RefreshError: ('invalid_grant: Token has been revoked.', {})", "grant_invalid"),
+        ("simple_salesforce.exceptions.SalesforceAuthenticationFailed: INVALID_LOGIN", "credentials_invalid"),
+        ("openai.RateLimitError: Error code: 429", "rate_limit"),
+        ("dns.resolver.NXDOMAIN: The DNS query name does not exist: api.example.com.", "dns"),
+        ("some_sdk.errors.Oddity: it is odd", "bug"),
+    ],
+)
+def test_an_exception_of_a_vendors_own_library_is_read_by_its_code_and_name(text: str, reason: str) -> None:
+    decided = meaning(exception_links(text))
+    assert decided is not None
+    assert decided.reason == reason
