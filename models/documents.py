@@ -32,7 +32,8 @@ def canonical(document: object) -> bytes:
         text = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         return _careful(document)
-    if b"\\u0000" in text:  # also where a backslash precedes a harmless u0000: the careful way tells them apart
+    # One character is found faster than six. A harmless u0000 behind a backslash is found too: the careful way tells.
+    if b"\\" in text and b"\\u0000" in text:
         return _careful(document)
     return text
 

@@ -10,14 +10,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 from uuid import UUID
 
 from psycopg import Connection
 
 from models.database import Statement, affected, atomic, row, rows
-from models.documents import canonical, clean_text, stored
+from models.documents import canonical, stored
 from models.errors import FencedError
 from models.runs import RunKey
 
@@ -33,6 +32,18 @@ class RecordRow:
 
     id: str
     payload: Mapping[str, object]
+
+
+class RecordLike(Protocol):
+    """What is landed: a RecordRow, or whatever has its two members, so that nobody copies records to hand them on."""
+
+    @property
+    def id(self) -> str:
+        """Unique within connection and data type."""
+
+    @property
+    def payload(self) -> Mapping[str, object]:
+        """What JSON can say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,29 +65,29 @@ class Landed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Page:
-    """A page as the statements take it: each id once, in one order with its digest and its canonical payload."""
+    """A page as the statements take it: each id once, in one order with its canonical payload and its digest."""
 
-    ids: list[str]
-    payloads: list[bytes]
-    digests: list[bytes]
+    payloads: dict[str, bytes]
+    digests: dict[str, bytes]
     params: dict[str, Any]
 
     @classmethod
-    def of(cls, key: RunKey, data_type: str, records: Sequence[RecordRow], cursor: Mapping[str, object] | None) -> Self:
-        texts = {stored_id(record.id): canonical(record.payload) for record in records}
-        ids, payloads = list(texts), list(texts.values())
-        digests = [hashlib.sha256(payload).digest()[:DIGEST_BYTES] for payload in payloads]
+    def of(
+        cls, key: RunKey, data_type: str, records: Sequence[RecordLike], cursor: Mapping[str, object] | None
+    ) -> Self:
+        payloads = {stored_id(record.id): canonical(record.payload) for record in records}
+        digests = {one: hashlib.sha256(text).digest()[:DIGEST_BYTES] for one, text in payloads.items()}
         params = {
             "connection_id": key.connection_id,
             "run_seq": key.run_seq,
             "worker_id": key.worker_id,
             "data_type": data_type,
-            "ids": ids,
-            "digests": b"".join(digests),
+            "ids": "\n".join(payloads),
+            "digests": b"".join(digests.values()),
             "covered": cursor is not None,
             "state": None if cursor is None else stored(dict(cursor)),
         }
-        return cls(ids=ids, payloads=payloads, digests=digests, params=params)
+        return cls(payloads=payloads, digests=digests, params=params)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +119,10 @@ class RecordCount:
 
 # The run's row is locked against whoever would end it, to the end of the transaction. Then: what an earlier run met
 # after its last stored cursor will be read again, so it is forgotten, and so is what a run met that came to its end;
-# what this page met is noted; and the places (from 1) of the records that are new or different come back, with whether
-# they were there. Place 0 says that the run is current, and whether this session has its `arrival`. Digests lie end to
-# end in one value.
+# what this page met is noted. A row comes back where the run is current: whether this session has its `arrival`, which
+# ids are new, and which are different or gone. Ids go and come as lines and digests end to end, each list as one value:
+# an array of a thousand costs the client ten times as much. Lists are compared by NOT IN, which is hashed: for a join
+# the planner would have to know how long they are.
 _COMPARE: Final = Statement(f"""
 WITH me AS MATERIALIZED (
   SELECT r.connection_id FROM run r
@@ -120,21 +132,26 @@ WITH me AS MATERIALIZED (
   DELETE FROM sighting g USING me, connection_sched s
    WHERE g.connection_id = me.connection_id AND g.data_type = %(data_type)s AND g.run_seq < %(run_seq)s
      AND s.connection_id = me.connection_id AND (NOT g.covered OR g.run_seq <= s.succeeded_seq)
-), page AS MATERIALIZED (
-  SELECT p.record_id, p.place FROM me, unnest(%(ids)s::text[]) WITH ORDINALITY AS p (record_id, place)
+), asked AS MATERIALIZED (
+  SELECT string_to_array(%(ids)s, E'\\n') AS ids
 ), noted AS (
   INSERT INTO sighting (connection_id, data_type, run_seq, covered, hashes)
   SELECT me.connection_id, %(data_type)s, %(run_seq)s, %(covered)s,
-         (SELECT array_agg(hashtextextended(p.record_id, 0)) FROM page p)
-    FROM me WHERE cardinality(%(ids)s::text[]) > 0
+         (SELECT array_agg(hashtextextended(i, 0)) FROM unnest(asked.ids) i)
+    FROM me, asked WHERE cardinality(asked.ids) > 0
+), known AS MATERIALIZED (
+  SELECT r.record_id, r.digest, r.gone_at FROM record r
+   WHERE r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s
+     AND r.record_id = ANY((SELECT ids FROM asked)::text[])
 )
-SELECT 0, to_regclass('pg_temp.arrival') IS NOT NULL FROM me
-UNION ALL
-SELECT p.place, r.digest IS NOT NULL
-  FROM page p LEFT JOIN record r
-    ON r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s AND r.record_id = p.record_id
- WHERE r.digest IS NULL OR r.gone_at IS NOT NULL
-    OR r.digest <> substr(%(digests)s::bytea, (p.place::integer - 1) * {DIGEST_BYTES} + 1, {DIGEST_BYTES})
+SELECT to_regclass('pg_temp.arrival') IS NOT NULL,
+       (SELECT string_agg(i, E'\\n') FROM asked, unnest(asked.ids) i
+         WHERE i NOT IN (SELECT k.record_id FROM known k)),
+       (SELECT string_agg(k.record_id, E'\\n') FROM known k
+         WHERE k.gone_at IS NOT NULL OR (k.record_id, k.digest) NOT IN (
+           SELECT i, substr(%(digests)s::bytea, (n::integer - 1) * {DIGEST_BYTES} + 1, {DIGEST_BYTES})
+             FROM asked, unnest(asked.ids) WITH ORDINALITY AS u (i, n)))
+  FROM me
 """)  # noqa: S608 - put together from this module's constants
 
 # Made once per session and emptied at each commit: to make it for each page would wear out the catalogue.
@@ -199,15 +216,15 @@ SELECT CASE
                         AND c.last_pass_at IS NOT NULL
                         AND (%(state)s::jsonb IS NULL OR c.state IS NOT DISTINCT FROM %(state)s::jsonb))
       THEN FALSE
-    ELSE (SELECT count(*) = cardinality(%(ids)s::text[]) AND COALESCE(bool_and(COALESCE(
+    ELSE (SELECT count(*) = cardinality(a.ids) AND COALESCE(bool_and(COALESCE(
                    k.digest = substr(%(digests)s::bytea,
-                                     (array_position(%(ids)s::text[], k.record_id) - 1) * {DIGEST_BYTES} + 1,
+                                     (array_position(a.ids, k.record_id) - 1) * {DIGEST_BYTES} + 1,
                                      {DIGEST_BYTES}), FALSE)), TRUE)
             FROM (SELECT x.record_id, x.digest FROM record x
                    WHERE x.connection_id = r.connection_id AND x.data_type = %(data_type)s AND x.gone_at IS NULL
-                   LIMIT cardinality(%(ids)s::text[]) + 1) k)
+                   LIMIT cardinality(a.ids) + 1) k)
     END
-  FROM run r
+  FROM run r CROSS JOIN (SELECT string_to_array(%(ids)s, E'\\n') AS ids) a
  WHERE r.connection_id = %(connection_id)s AND r.run_seq = %(run_seq)s AND r.worker_id = %(worker_id)s
 """)  # noqa: S608 - put together from this module's constants
 
@@ -219,7 +236,7 @@ def land_page(
     db: Connection[Any],
     key: RunKey,
     data_type: str,
-    records: Sequence[RecordRow],
+    records: Sequence[RecordLike],
     *,
     cursor: Mapping[str, object] | None,
     full_pass: bool,
@@ -231,12 +248,14 @@ def land_page(
     from the cursor that the one before had stored. Raises FencedError where the run is no longer current.
     """
     page = _Page.of(key, data_type, records, cursor)
-    if full_pass and len(page.ids) <= CALM_PAGE:
+    if full_pass and len(page.payloads) <= CALM_PAGE:
         answer = row(db, _IS_CALM, page.params)
         if answer is None:
             raise FencedError(key.connection_id, key.run_seq)
         if answer[0]:
-            return Landed(unchanged=len(page.ids), duplicates=len(records) - len(page.ids), met_unchanged=True)
+            return Landed(
+                unchanged=len(page.payloads), duplicates=len(records) - len(page.payloads), met_unchanged=True
+            )
     with atomic(db):
         return _land(db, key, page, cursor, total=len(records), full_pass=full_pass)
 
@@ -250,15 +269,14 @@ def _land(
     total: int,
     full_pass: bool,
 ) -> Landed:
-    ids, payloads, digests, params = page.ids, page.payloads, page.digests, page.params
-    answer = rows(db, _COMPARE, params)
-    if not answer:
+    params = page.params
+    answer = row(db, _COMPARE, params)
+    if answer is None:
         raise FencedError(key.connection_id, key.run_seq)
-    (_, has_arrival), *places = answer
-    arrived = [(place - 1, was_there) for place, was_there in places]
-    if arrived:
+    has_arrival, new, changed = answer[0], _lines(answer[1]), _lines(answer[2])
+    if new or changed:
         db.execute(b"DELETE FROM arrival" if has_arrival else _MAKE_ARRIVAL)
-        _send(db, [(ids[at], digests[at], payloads[at]) for at, _ in arrived])
+        _send(db, [(one, page.digests[one], page.payloads[one]) for one in (*new, *changed)])
         affected(db, _UPSERT, params)
     if cursor is not None:
         affected(db, _MOVE_CURSOR, params)
@@ -268,47 +286,51 @@ def _land(
         db.execute(_FULL_PASS_LIMIT)
         gone = affected(db, _MARK_GONE, params)
         affected(db, _END_PASS, params)
-    changed = sum(was_there for _, was_there in arrived)
     return Landed(
-        new=len(arrived) - changed,
-        changed=changed,
-        unchanged=len(ids) - len(arrived),
-        duplicates=total - len(ids),
+        new=len(new),
+        changed=len(changed),
+        unchanged=len(page.payloads) - len(new) - len(changed),
+        duplicates=total - len(page.payloads),
         gone=gone,
     )
 
 
+def _lines(text: str | None) -> list[str]:
+    return text.split("\n") if text else []
+
+
 def _send(db: Connection[Any], arrivals: Sequence[tuple[str, bytes, bytes]]) -> None:
-    # COPY's text format by hand: a call of write_row for each record would cost as much as parsing it did.
-    lines = chain.from_iterable(
-        (_escaped(record_id.encode()), b"\t\\\\x", digest.hex().encode(), b"\t", _escaped(payload), b"\n")
+    # COPY's text format by hand: a call of write_row for each record would cost as much as parsing it did. In canonical
+    # JSON only backslashes need care: line ends and tabs are written as escapes there.
+    lines = [
+        b"%b\t\\\\x%b\t%b\n"
+        % (
+            _escaped(record_id),
+            digest.hex().encode(),
+            payload.replace(b"\\", b"\\\\") if b"\\" in payload else payload,
+        )
         for record_id, digest, payload in arrivals
-    )
+    ]
     with db.cursor() as cursor, cursor.copy(b"COPY arrival (record_id, digest, payload) FROM STDIN") as copy:
         copy.write(b"".join(lines))
 
 
-def _escaped(text: bytes) -> bytes:
-    if b"\\" in text:
-        text = text.replace(b"\\", b"\\\\")
-    if b"\n" in text or b"\t" in text or b"\r" in text:
-        text = text.replace(b"\n", b"\\n").replace(b"\t", b"\\t").replace(b"\r", b"\\r")
-    return text
+def _escaped(record_id: str) -> bytes:
+    return (record_id.replace("\\", "\\\\") if "\\" in record_id else record_id).encode()
 
 
 def stored_id(record_id: str) -> str:
-    """Return the id under which a record is stored: the vendor's, or its hash where PostgreSQL cannot index that.
+    """Return the id under which a record is stored: the vendor's, or its hash where we cannot carry that.
 
-    Hashed are ids of more than LONGEST_ID_BYTES, those with NUL or half a character in them, the empty one (lists begin
-    after it), and those that look as if they were hashed, so that two ids never become one.
+    Hashed are ids of more than LONGEST_ID_BYTES (no index takes them), those with characters that cannot be printed
+    (NUL, half a character, line ends), the empty one (lists begin after it), and those that look as if they were
+    hashed, so that two ids never become one.
     """
-    if len(record_id) * 4 > LONGEST_ID_BYTES or not record_id.isascii() or "\x00" in record_id:
-        raw = record_id.encode("utf-8", "surrogatepass")
-        if len(raw) > LONGEST_ID_BYTES or clean_text(record_id) != record_id:
-            return _HASHED_PREFIX + hashlib.sha256(raw).hexdigest()
-    if not record_id or record_id.startswith(_HASHED_PREFIX):
-        return _HASHED_PREFIX + hashlib.sha256(record_id.encode()).hexdigest()
-    return record_id
+    if record_id.isprintable() and not record_id.startswith(_HASHED_PREFIX):
+        size = len(record_id)
+        if 0 < size <= LONGEST_ID_BYTES // 4 or 0 < len(record_id.encode()) <= LONGEST_ID_BYTES:
+            return record_id
+    return _HASHED_PREFIX + hashlib.sha256(record_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 _LOAD_CURSOR: Final = b"SELECT state FROM cursor WHERE connection_id = %s AND data_type = %s"

@@ -91,7 +91,7 @@ def hot(connection_id: UUID) -> dict[str, tuple[Statement, dict[str, Any]]]:
     key = runs.RunKey(connection_id=connection_id, run_seq=1, worker_id=WORKER)
     of_key = {"connection_id": connection_id, "run_seq": 1, "worker_id": WORKER}
     share = {"share": 50, "limit": 500, "limited": ["vendor-1"], "rehint_after_s": 60.0, "worker_id": WORKER}
-    page = {**of_key, "data_type": "a", "ids": ["1", "2"], "digests": bytes(32), "covered": True, "state": "{}"}
+    page = {**of_key, "data_type": "a", "ids": "1\n2", "digests": bytes(32), "covered": True, "state": "{}"}
     return {
         "claim": (runs._CLAIM_UNLIMITED, {**of_key, "due_only": False}),
         "claim within a limit": (runs._CLAIM_COUNTED, {**of_key, "due_only": False}),
