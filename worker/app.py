@@ -13,7 +13,7 @@ from models import retention, runs
 from models.errors import ModelsError
 from models.runs import ClaimedRun
 from models.vocabulary import Trigger
-from worker import dispatcher, journal
+from worker import dispatcher, journal, redis_transport
 from worker.dispatcher import Reaper
 from worker.errors import DATABASE_TROUBLE, WorkerError, first_line
 from worker.hints import QUEUE, SYNC_TASK, BrokerError, Hints
@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 def make_app(settings: Settings) -> Celery:
     """Return the application. Connects to nothing."""
+    redis_transport.install()
     app = Celery("connection-health", broker=settings.broker_url, set_as_current=True)
     app.conf.update(
         # PostgreSQL is the acknowledgement: a message may be lost or doubled, so neither late acks nor results.

@@ -1,0 +1,40 @@
+"""kombu's way to Redis, unharmed by what is no message.
+
+As it comes, one piece of garbage in the queue ends the worker that takes it ("Unrecoverable error"), so whoever may
+write to Redis could end all of them. Here it is told and dropped.
+"""
+
+from queue import Empty
+from typing import Any, Final
+
+import structlog
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import redis as kombu_redis
+
+log = structlog.get_logger()
+
+_OF_GARBAGE: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What reading raises: no JSON, no UTF-8, no base64, another shape, without end."""
+
+
+class Channel(kombu_redis.Channel):
+    """A channel that outlives garbage."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]  # its types leave out what is not public
+        except _OF_GARBAGE as error:
+            log.warning("broker.bad_message", error=type(error).__name__, remedy="see who else may write to this Redis")
+            raise Empty from None  # as after a wait in vain: the worker waits for the next
+
+
+class Transport(kombu_redis.Transport):
+    """The transport with that channel."""
+
+    Channel = Channel
+
+
+def install() -> None:
+    """Let every Redis URL in this process be reached so."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{Transport.__name__}"
