@@ -33,7 +33,7 @@ class Fleet:
         migrate.upgrade(self._stack.postgres.url)
         self.database = Database(self._stack.postgres.url)
         self._simulator = subprocess.Popen(
-            [sys.executable, "-m", "simulator"], stdout=subprocess.PIPE, text=True, env=os.environ
+            [sys.executable, "-m", "cli.child", str(os.getpid()), "simulator"], stdout=subprocess.PIPE, text=True, env=os.environ
         )
         assert self._simulator.stdout is not None
         self.vendor_url = self._simulator.stdout.readline().split()[-1]

@@ -87,7 +87,7 @@ class Keyring:
             keys[key.key_id] = key
         if not keys:
             raise KeyringError(
-                0, "there is none. Make one with `connection-health vault key` and keep it in a safe place"
+                0, "there is none. Make one with `connection-health vault generate-key` and keep it in a safe place"
             )
         return cls(tuple(keys.values()))
 
@@ -107,11 +107,13 @@ def _key(number: int, line: str) -> Key:
     try:
         secret = base64.b64decode(encoded, altchars=b"-_" if set(encoded) & set("-_") else None, validate=True)
     except (binascii.Error, ValueError):
-        raise KeyringError(number, "the key is not base64. Make one with `connection-health vault key`") from None
+        raise KeyringError(
+            number, "the key is not base64. Make one with `connection-health vault generate-key`"
+        ) from None
     if len(secret) != _KEY_BYTES:
         raise KeyringError(number, f"the key has {len(secret)} bytes where {_KEY_BYTES} are needed (AES-256)")
     if len(set(secret)) == 1:
-        raise KeyringError(number, "the key is one byte repeated. Make one with `connection-health vault key`")
+        raise KeyringError(number, "the key is one byte repeated. Make one with `connection-health vault generate-key`")
     if colon and not _KEY_ID.fullmatch(key_id):
         raise KeyringError(number, "a key's id is 1 to 64 letters, digits, dots, dashes and underscores")
     return Key(key_id=key_id or _derived_id(secret), secret=secret)

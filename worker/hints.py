@@ -7,7 +7,6 @@ import base64
 import json
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -15,7 +14,10 @@ import redis
 from celery import Celery
 from kombu import Connection
 from kombu.exceptions import OperationalError
-from kombu.messaging import Producer
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from worker.settings import client_url
 
 SYNC_TASK: Final = "worker.sync_connection"
 QUEUE: Final = "connection-health"
@@ -64,13 +66,21 @@ class HintMould:
 
 
 class Hints:
-    """Sends hints over one connection that is held. Safe to share between threads."""
+    """Sends hints over one connection that is held. Safe to share between threads.
+
+    It fails at once where Redis is away: whoever waits for a retry here does not look after what is due meanwhile.
+    """
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._lock = threading.RLock()
-        self._producer: Producer | None = None
+        self._lock = threading.Lock()
         self._mould: HintMould | None = None
+        self._redis = redis.Redis.from_url(
+            client_url(app.conf.broker_url),
+            retry=Retry(NoBackoff(), 1),  # once, for a connection that Redis had closed meanwhile
+            socket_connect_timeout=2,
+            socket_timeout=5,
+        )
 
     def send(self, connection_ids: Iterable[UUID]) -> None:
         """Send one hint each, all at once; a worker then runs what is due. Raises one of BrokerError."""
@@ -80,32 +90,13 @@ class Hints:
             hints = [self._mould.cast(connection_id) for connection_id in connection_ids]
             if not hints:
                 return
-            try:
-                self._client().lpush(QUEUE, *hints)
-            except BrokerError:
-                self.close()
-                raise
+        self._redis.lpush(QUEUE, *hints)
 
     def backlog(self) -> int:
         """Return how many messages wait. Raises one of BrokerError."""
-        with self._lock:
-            try:
-                return int(self._client().llen(QUEUE))
-            except BrokerError:
-                self.close()
-                raise
-
-    def _client(self) -> Any:
-        if self._producer is None:
-            self._producer = self._app.amqp.Producer(self._app.connection_for_write(), auto_declare=False)
-        channel: Any = self._producer.channel  # of kombu's Redis transport, whose client its types do not know
-        return channel.client
+        waiting: Any = self._redis.llen(QUEUE)  # redis-py types both its clients as one
+        return int(waiting)
 
     def close(self) -> None:
         """Let the connection go; the next use opens another."""
-        with self._lock:
-            producer, self._producer = self._producer, None
-            if producer is not None:
-                connection: Any = producer.connection
-                with suppress(*BrokerError):
-                    connection.release()
+        self._redis.close()

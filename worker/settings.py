@@ -116,12 +116,7 @@ class Settings(BaseModel):
     @property
     def redis_client_url(self) -> str:
         """The Redis URL in the form that redis-py takes."""
-        url = self.redis_url.get_secret_value()
-        if not url.startswith("redis+socket://"):
-            return url
-        path, _, query = url.removeprefix("redis+socket://").partition("?")
-        database = next((part[13:] for part in query.split("&") if part.startswith("virtual_host=")), "0")
-        return f"unix://{path}?db={database}"
+        return client_url(self.redis_url.get_secret_value())
 
     @classmethod
     def read(cls, environ: Mapping[str, str], **flags: object) -> Self:
@@ -142,6 +137,15 @@ class Settings(BaseModel):
                     origin = found[name][1] if name in found else "default"
                     problems.append(f"{name} ({origin}): {item['msg'].removeprefix('Value error, ')}")
             raise SettingsError(tuple(problems)) from None  # pydantic's own text would show the values
+
+
+def client_url(url: str) -> str:
+    """Return a Redis URL as redis-py takes it, from that form or from Celery's (`redis+socket://`)."""
+    if not url.startswith("redis+socket://"):
+        return url
+    path, _, query = url.removeprefix("redis+socket://").partition("?")
+    database = next((part[13:] for part in query.split("&") if part.startswith("virtual_host=")), "0")
+    return f"unix://{path}?db={database}"
 
 
 def merged(environ: Mapping[str, str], flags: Mapping[str, object]) -> dict[str, tuple[object, str]]:
