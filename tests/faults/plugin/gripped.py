@@ -1,0 +1,71 @@
+"""Code connectors that do not come back, each in a way of its own, after one call to their vendor.
+
+Stands in a folder of its own, as an installed package would: workers under test get it on their path.
+"""
+
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NoReturn
+
+from vendors.page import Page, Record
+from vendors.wire import Request, Session
+
+FOR_EVER_S: Final = 100_000.0
+
+
+class Gripped:
+    """One vendor's connector. `settings.how` says what it does."""
+
+    data_types = ("items",)
+
+    def __init__(self, definition: Any, *, settings: Mapping[str, Any], **_: object) -> None:
+        self._url = f"http://127.0.0.1:{settings['port']}/gripped/items"
+        self._how = str(settings["how"])
+
+    def check(self, session: Session) -> None:
+        """Nobody asks."""
+
+    def pull(self, session: Session, data_type: str, cursor: object) -> Iterator[Page]:
+        """Call once, then do what this connection is for."""
+        request = Request(
+            method="GET", url=self._url, endpoint="GET /items", data_type=data_type, headers={"x-account": self._how}
+        )
+        session.send(request)
+        sys.stderr.write(f"gripped by {self._how}\n")
+        WAYS[self._how]()
+        yield Page(records=(Record(id="1", payload={"id": "1"}),), full_pass=True)
+
+
+def swallow_exceptions() -> NoReturn:
+    while True:
+        try:  # noqa: SIM105 - as such code is written
+            sum(range(1000))
+        except Exception:  # noqa: BLE001, S110 - the fault that this stands for
+            pass
+
+
+def swallow_everything() -> NoReturn:
+    while True:
+        try:  # noqa: SIM105 - as such code is written
+            sum(range(1000))
+        except BaseException:  # noqa: BLE001, S110 - the fault that this stands for
+            pass
+
+
+def wait_in_c() -> None:
+    time.sleep(FOR_EVER_S)
+
+
+def hold_the_interpreter() -> None:
+    re.match(r"(a+)+$", "a" * 64 + "b")  # tries 2^64 ways, and lets no other thread run meanwhile
+
+
+def come_back() -> None:
+    """The neighbour who does nothing wrong."""
+
+
+WAYS: Final = {
+    way.__name__: way for way in (swallow_exceptions, swallow_everything, wait_in_c, hold_the_interpreter, come_back)
+}
