@@ -40,10 +40,11 @@ def set_up(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
-    # Celery logs each hint twice at INFO, where our own run.finished says more; urllib3's debug lines show URLs.
+    # Celery logs each hint twice and each tick at INFO, where our own run.finished says more; urllib3's debug lines show URLs.
     for name, level in {
         "celery.worker.strategy": "WARNING",
         "celery.app.trace": "WARNING",
+        "celery.beat": "WARNING",
         "urllib3": "WARNING",
     }.items():
         logging.getLogger(name).setLevel(level)
