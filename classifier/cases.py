@@ -146,11 +146,7 @@ def read_case(obj: object, *, observed_at: datetime | None = None) -> Case:
         )
     when = _observed_at(headers, observed_at)
     part = DataTypeOutcome(data_type=str(phase), exchange=exchange, exception=links if status is None else ())
-    outcome = (
-        Outcome(vendor=str(vendor or ""), observed_at=when, data_types=(part,))
-        if exchange is not None
-        else Outcome(vendor=str(vendor or ""), observed_at=when, exception=links)
-    )
+    outcome = Outcome(vendor=str(vendor or ""), observed_at=when, data_types=(part,))
     return Case(
         id=str(obj.get("id", "")),
         vendor=str(vendor or ""),

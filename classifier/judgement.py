@@ -156,18 +156,29 @@ def _path(url: str) -> str:
     return url[start : start + 200].partition("?")[0].partition("#")[0] if start >= 0 else "/"
 
 
-def _call(exchange: Exchange, endpoint: str | None) -> str:
+def call_of(exchange: Exchange, endpoint: str | None) -> str:
+    """Return a call as a sentence names it: its template where there is one, else method and path."""
     return endpoint or f"{exchange.method} {_path(exchange.url)}"
 
 
+_NO_NEWS: Final = frozenset({"error", "fail", "failed", "errors", "exception", "oauthexception", "failure"})
+"""Codes that name no cause: they are left out of sentences."""
+
+
 def _said(reading: Reading, found: Found) -> str:
-    for code in reading.codes:
-        if not code.isdecimal() and len(code) <= 80 and code.lower() not in {"error", "fail", "failed", "errors"}:
-            return f" {code}"
-    if reading.texts:
+    """Return what the vendor said that decided: the code, or else its first sentence, or the header."""
+    if found.rule.startswith("code."):
+        return f" {found.saw}"
+    if found.rule.startswith("header."):
+        return f" with {found.saw}"
+    codes = (
+        code for code in reading.codes if not code.isdecimal() and len(code) <= 80 and code.lower() not in _NO_NEWS
+    )
+    code = next(codes, None)
+    if reading.texts and (code is None or found.rule.startswith("words.")):
         text = " ".join(reading.texts[0][:160].split())
         return f' "{text[:117]}…"' if len(text) > 118 else f' "{text}"'
-    return f" with {found.saw}" if found.rule.startswith("header.") else ""
+    return f" {code}" if code is not None else ""
 
 
 def judgement_of(found: Found, saw: str, retry_at: datetime | None = None) -> Judgement:
@@ -251,7 +262,8 @@ def decide_exception(links: Sequence[ExceptionLink], trace: Trace | None = None)
 
 def judgement_of_exception(found: Found, link: ExceptionLink, call: str | None, *, observed_at: datetime) -> Judgement:
     """Return the judgement on an exception. call: where it happened, None for a failure outside any data type."""
-    said = f": {' '.join(link.message[:160].split())}" if link.message else ""
+    message = " ".join(link.message[:160].split()).rstrip(". ")
+    said = f": {message}" if message else ""
     saw = f"{call} raised {link.name}{said}" if call else f"{link.name}{said}"
     retry = retry_time.retry_at({}, observed_at=observed_at, texts=(link.message,)) if _is_rate(found.reason) else None
     return judgement_of(found, saw, retry)
@@ -301,7 +313,7 @@ def judge(
     if status is None or (exchange.exception and status < 400):
         return _judge_exception(exchange, endpoint, trace, observed_at)
     success = status < 300 or status == 304
-    call = _call(exchange, endpoint)
+    call = call_of(exchange, endpoint)
     if not success:
         reading = read_failure(exchange)
         found = _by_dialect(reading, dialect, trace) or _decide_failure(reading, trace)
@@ -319,7 +331,7 @@ def judge(
 
 
 def _judge_exception(exchange: Exchange, endpoint: str | None, trace: Trace | None, observed_at: datetime) -> Judgement:
-    call = _call(exchange, endpoint)
+    call = call_of(exchange, endpoint)
     decided = decide_exception(exchange.exception, trace)
     if decided is None:
         return judgement_of(Found("connection_failed", "exchange.nothing_came"), f"{call} got no answer")

@@ -8,6 +8,7 @@ from classifier.dialect import Dialect
 from classifier.judgement import (
     Found,
     Trace,
+    call_of,
     decide_exception,
     judge,
     judgement_of,
@@ -61,7 +62,7 @@ def _judge_data_type(
     part: DataTypeOutcome, outcome: Outcome, dialect: Dialect | None, trace: Trace | None
 ) -> tuple[Judgement, Exchange | None]:
     exchange = part.exchange
-    call = part.endpoint or part.data_type
+    call = part.endpoint or (call_of(exchange, None) if exchange is not None else part.data_type)
     if part.accepted and not part.exception:
         return judgement_of(Found("accepted", "definition.accepted"), f"{call} was let pass"), exchange
     if not part.exception:
@@ -86,7 +87,7 @@ def _judge_data_type(
     return judgement_of_exception(found, link, call, observed_at=outcome.observed_at), exchange
 
 
-def _own_side(outcome: Outcome) -> Judgement | None:
+def _own_side(outcome: Outcome, trace: Trace | None) -> Judgement | None:
     """Return what our own side says of the run beside its data types."""
     if OwnSide.BUDGET_SPENT in outcome.own_side:
         left = sum(not part.attempted for part in outcome.data_types)
@@ -95,7 +96,7 @@ def _own_side(outcome: Outcome) -> Judgement | None:
     if OwnSide.WORKER_LOST in outcome.own_side:
         return judgement_of(Found("worker_lost", "own.worker_lost"), "its lease ran out")
     if outcome.exception:
-        decided = decide_exception(outcome.exception)
+        decided = decide_exception(outcome.exception, trace)
         if decided is not None:
             found, link = decided
             if REASONS[found.reason].name not in {
@@ -126,7 +127,7 @@ def _verdict(outcome: Outcome, dialect: Dialect | None, trace: Trace | None) -> 
         judged.append(
             DataTypeVerdict(data_type=part.data_type, endpoint=part.endpoint, judgement=judgement, evidence=evidence)
         )
-    own = _own_side(outcome)
+    own = _own_side(outcome, trace)
     worst: DataTypeVerdict | None = None
     for verdict in judged:
         if worst is None or _RANK[verdict.judgement.name] < _RANK[worst.judgement.name]:
@@ -146,11 +147,15 @@ def _verdict(outcome: Outcome, dialect: Dialect | None, trace: Trace | None) -> 
         if verdict.judgement.name is deciding.name and verdict.judgement.retry_at is not None
     ]
     if trace is not None:
+        if own is not None and outcome.own_side:
+            said = ", ".join(sorted(outcome.own_side))
+            trace.append(TraceStep(stage="own side", rule=own.rule, saw=said, fired=True))
+        seen = ", ".join(f"{verdict.data_type} {verdict.judgement.name}" for verdict in judged) or "no data type"
         trace.append(
             TraceStep(
                 stage="precedence",
                 rule=f"precedence.{deciding.name.lower()}",
-                saw=", ".join(f"{verdict.data_type} {verdict.judgement.name}" for verdict in judged) or "no data type",
+                saw=f"{seen}; so {deciding.owner} must act",
                 fired=True,
             )
         )

@@ -183,6 +183,26 @@ def test_the_query_stays_out_of_the_sentence() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "sentence"),
+    [
+        (403, {"error": "Forbidden", "message": "Upgrade your plan"}, 'answered 403 "Upgrade your plan"; the plan'),
+        (503, {"error": {"type": "OAuthException", "message": "Down"}}, 'answered 503 "Down"; the vendor is not'),
+        (400, {"error": "invalid_grant", "error_description": "revoked"}, "answered 400 invalid_grant; the vendor no"),
+        (500, "", "answered 500; the vendor failed."),
+    ],
+)
+def test_a_sentence_quotes_what_decided(status: int, body: object, sentence: str) -> None:
+    assert sentence in answer(status, body).sentence
+
+
+def test_a_sentence_on_an_exception_names_the_call() -> None:
+    link = ExceptionLink(module="requests.exceptions", name="ReadTimeout", message="Read timed out.")
+    exchange = Exchange(method="GET", url="https://x/v1/items?key=secret", exception=(link,))
+    judged = judge(exchange, observed_at=NOW)
+    assert judged.sentence == ("GET /v1/items raised ReadTimeout: Read timed out; the vendor did not answer in time.")
+
+
 def test_the_time_to_come_back_is_told_with_a_rate_limit_and_an_outage() -> None:
     for status in (429, 503):
         judged = answer(status, "", {"retry-after": "60"})

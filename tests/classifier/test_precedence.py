@@ -17,6 +17,7 @@ from classifier import (
     ResolutionOwner,
     Verdict,
     classify,
+    explain,
 )
 
 NOW: Final = datetime(2026, 1, 9, 12, 0, tzinfo=UTC)
@@ -166,3 +167,21 @@ def test_the_latest_time_to_come_back_counts() -> None:
     verdict = run(DataTypeOutcome(data_type="a", exchange=quick), DataTypeOutcome(data_type="b", exchange=slow))
     assert verdict.retry_at is not None
     assert (verdict.retry_at - NOW).total_seconds() == 600
+
+
+def test_an_explanation_of_a_failure_outside_any_data_type_names_its_rule() -> None:
+    raised = (ExceptionLink(module="redis.exceptions", name="ConnectionError", message="refused."),)
+    told = explain(Outcome(vendor="acme", observed_at=NOW, exception=raised))
+    assert [(step.stage, step.rule) for step in told.trace] == [
+        ("exception", "exception.redis"),
+        ("precedence", "precedence.internal_error"),
+    ]
+    assert told.sentence == "Our broker failed; ConnectionError: refused."
+
+
+def test_an_explanation_shows_our_own_side_and_who_must_act() -> None:
+    told = explain(Outcome(vendor="acme", observed_at=NOW, own_side=frozenset({OwnSide.BUDGET_SPENT})))
+    assert [(step.stage, step.rule, step.saw) for step in told.trace] == [
+        ("own side", "own.budget_spent", "budget_spent"),
+        ("precedence", "precedence.execution_timeout", "no data type; so LEEN must act"),
+    ]
