@@ -75,7 +75,7 @@ class _Page:
     def of(
         cls, key: RunKey, data_type: str, records: Sequence[RecordLike], cursor: Mapping[str, object] | None
     ) -> Self:
-        payloads = {stored_id(record.id): canonical(record.payload) for record in records}
+        payloads = dict(sorted({stored_id(record.id): canonical(record.payload) for record in records}.items()))
         digests = {one: hashlib.sha256(text).digest()[:DIGEST_BYTES] for one, text in payloads.items()}
         params = {
             "connection_id": key.connection_id,
@@ -121,8 +121,9 @@ class RecordCount:
 # after its last stored cursor will be read again, so it is forgotten, and so is what a run met that came to its end;
 # what this page met is noted. A row comes back where the run is current: whether this session has its `arrival`, which
 # ids are new, and which are different or gone. Ids go and come as lines and digests end to end, each list as one value:
-# an array of a thousand costs the client ten times as much. Lists are compared by NOT IN, which is hashed: for a join
-# the planner would have to know how long they are.
+# an array of a thousand costs the client ten times as much. Both are in the order of the ids' bytes, so that a page
+# that is as it was is known by one comparison. Else lists are compared by NOT IN, which is hashed: for a join the
+# planner would have to know how long they are.
 _COMPARE: Final = Statement(f"""
 WITH me AS MATERIALIZED (
   SELECT r.connection_id FROM run r
@@ -143,15 +144,23 @@ WITH me AS MATERIALIZED (
   SELECT r.record_id, r.digest, r.gone_at FROM record r
    WHERE r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s
      AND r.record_id = ANY((SELECT ids FROM asked)::text[])
+), alike AS MATERIALIZED (
+  SELECT count(*) = (SELECT cardinality(ids) FROM asked) AS all_known,
+         COALESCE(bool_and(k.gone_at IS NULL)
+                  AND string_agg(k.digest, ''::bytea ORDER BY k.record_id COLLATE "C") = %(digests)s::bytea, FALSE)
+           AS all_equal
+    FROM known k
 )
 SELECT to_regclass('pg_temp.arrival') IS NOT NULL,
-       (SELECT string_agg(i, E'\\n') FROM asked, unnest(asked.ids) i
-         WHERE i NOT IN (SELECT k.record_id FROM known k)),
-       (SELECT string_agg(k.record_id, E'\\n') FROM known k
-         WHERE k.gone_at IS NOT NULL OR (k.record_id, k.digest) NOT IN (
-           SELECT i, substr(%(digests)s::bytea, (n::integer - 1) * {DIGEST_BYTES} + 1, {DIGEST_BYTES})
-             FROM asked, unnest(asked.ids) WITH ORDINALITY AS u (i, n)))
-  FROM me
+       CASE WHEN NOT alike.all_known THEN (
+         SELECT string_agg(i, E'\\n') FROM asked, unnest(asked.ids) i
+          WHERE i NOT IN (SELECT k.record_id FROM known k)) END,
+       CASE WHEN NOT alike.all_equal THEN (
+         SELECT string_agg(k.record_id, E'\\n') FROM known k
+          WHERE k.gone_at IS NOT NULL OR (k.record_id, k.digest) NOT IN (
+            SELECT i, substr(%(digests)s::bytea, (n::integer - 1) * {DIGEST_BYTES} + 1, {DIGEST_BYTES})
+              FROM asked, unnest(asked.ids) WITH ORDINALITY AS u (i, n))) END
+  FROM me, alike
 """)  # noqa: S608 - put together from this module's constants
 
 # Made once per session and emptied at each commit: to make it for each page would wear out the catalogue.
@@ -166,14 +175,14 @@ ON CONFLICT (connection_id, data_type, record_id) DO UPDATE
       gone_at = NULL, last_seen_at = NULL""")
 
 _MOVE_CURSOR: Final = Statement("""
+WITH covered AS (
+  UPDATE sighting SET covered = TRUE
+   WHERE connection_id = %(connection_id)s AND data_type = %(data_type)s AND NOT covered
+)
 INSERT INTO cursor AS c (connection_id, data_type, state, run_seq, updated_at)
 VALUES (%(connection_id)s, %(data_type)s, %(state)s::jsonb, %(run_seq)s, now())
 ON CONFLICT (connection_id, data_type) DO UPDATE
   SET state = excluded.state, run_seq = excluded.run_seq, updated_at = now()""")
-
-_COVER: Final = Statement("""
-UPDATE sighting SET covered = TRUE
- WHERE connection_id = %(connection_id)s AND data_type = %(data_type)s AND NOT covered""")
 
 # Where nothing was met, everything is gone: an empty list is a full answer too. Grouping instead of an anti-join: the
 # planner does not know how many hashes there are, and for "a few" it would compare each with each.
@@ -280,7 +289,6 @@ def _land(
         affected(db, _UPSERT, params)
     if cursor is not None:
         affected(db, _MOVE_CURSOR, params)
-        affected(db, _COVER, params)
     gone = 0
     if full_pass:
         db.execute(_FULL_PASS_LIMIT)
