@@ -40,7 +40,7 @@ def set_up(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
-    # Celery logs each hint twice and each tick at INFO, where our own run.finished says more; urllib3's debug lines show URLs.
+    # Celery logs each hint twice and each tick, where our run.finished says more; urllib3 logs URLs.
     for name, level in {
         "celery.worker.strategy": "WARNING",
         "celery.app.trace": "WARNING",

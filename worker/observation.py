@@ -77,6 +77,8 @@ class Observation:
     readings: list[Reading] = field(default_factory=list)
     own_side: set[OwnSide] = field(default_factory=set)
     exception: tuple[ExceptionLink, ...] = ()
+    own_retry_at: datetime | None = None
+    """Aware, UTC: when our own count of the vendor's limit lets the connection go on, where it held the run back."""
 
     def __post_init__(self) -> None:
         self.capture = Capture(self.redactor)

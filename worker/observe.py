@@ -19,7 +19,7 @@ from worker.parents import StoredParents
 from worker.station import Station
 from worker.tokens import VaultTokens
 from worker.wire.budget import Budget
-from worker.wire.errors import RunStopped
+from worker.wire.errors import RateLimitedLocallyError, RunStopped
 from worker.wire.session import VendorSession
 
 CHECK: Final = "credentials"
@@ -117,11 +117,11 @@ def _credentials_work(connector: Connector, session: VendorSession, observation:
         connector.check(session)
     except Exception as error:  # noqa: BLE001 - the edge of a run
         reading.exception = _links(observation, error)
-    if not reading.exception:
-        return True
     newest = observation.capture.newest()
     if newest is not None:
         reading.exchange, reading.endpoint = newest.as_exchange(), newest.endpoint
+    if not _is_pointless_to_go_on(reading):
+        return True  # a check that is forbidden by itself says nothing of the data types
     observation.readings = [reading, *observation.readings]
     return False
 
@@ -152,6 +152,9 @@ def _read(  # noqa: PLR0917 - one data type of one run needs all of them
         reading.ended = True
     except FencedError as error:
         raise RunStopped(StopReason.SUPERSEDED) from error
+    except RateLimitedLocallyError as error:
+        reading.exception = _links(observation, error)
+        observation.own_retry_at = error.retry_at
     except Exception as error:  # noqa: BLE001 - the edge of a run: our own failure becomes a recorded outcome
         reading.exception = _links(observation, error)
     finally:

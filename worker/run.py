@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from classifier import classify
 from classifier.outcome import OwnSide
 from classifier.verdict import Verdict
 from classifier.vocabulary import HealthName
-from models import runs
+from models import limits, runs
 from models.runs import ClaimedRun, FinishedRun
 from models.vocabulary import RunState
 from worker import schedule
@@ -74,9 +75,8 @@ def _observe_and_record(station: Station, run: ClaimedRun) -> None:
             _record(station, run, observation)
         except DATABASE_TROUBLE:
             raise
-        except (
-            Exception
-        ) as error:  # what was seen cannot be stored: a bug of ours must not leave the run without an end
+        except Exception as error:
+            # What was seen cannot be stored: a bug of ours must not leave the run without an end.
             log.exception("run.record_broke", **_names(run))
             _record(station, run, Observation(vendor=run.vendor, exception=observation.links(error)))
 
@@ -98,6 +98,8 @@ def _interrupt(station: Station, run: ClaimedRun, reason: str) -> None:
 def _record(station: Station, run: ClaimedRun, observation: Observation) -> None:
     now = datetime.now(UTC)
     verdict = classify(observation.as_outcome(observed_at=now), station.dialect_of(run.vendor))
+    if verdict.name is HealthName.RATE_LIMIT_EXCEEDED:
+        verdict = _held_back(station, run, verdict, observation)
     finished = result_of(verdict, run, observation, now=now)
 
     def finish(db: Connection[Any]) -> bool:
@@ -107,6 +109,15 @@ def _record(station: Station, run: ClaimedRun, observation: Observation) -> None
         log.info("run.finished", **_names(run), vendor=run.vendor, health=verdict.name.value, reason=verdict.reason)
     else:
         log.warning("run.fenced", **_names(run))
+
+
+def _held_back(station: Station, run: ClaimedRun, verdict: Verdict, observation: Observation) -> Verdict:
+    """Say when to come back where our own count held the run back; hold all back where the vendor counts us as one."""
+    retry_at = verdict.retry_at or observation.own_retry_at
+    if retry_at is not None and station.shares_its_limit(run.vendor):
+        with station.database.transaction() as db:
+            limits.pause_vendor(db, run.vendor, max(0.0, (retry_at - datetime.now(UTC)).total_seconds()))
+    return replace(verdict, retry_at=retry_at)
 
 
 def result_of(verdict: Verdict, run: ClaimedRun, observation: Observation, *, now: datetime) -> FinishedRun:

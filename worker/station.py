@@ -176,6 +176,10 @@ class Station:
             self._limited_vendors[vendor] = at_a_time
         return found
 
+    def shares_its_limit(self, vendor: str) -> bool:
+        """Say whether the vendor counts all our calls together, so that one connection's spent quota is everybody's."""
+        return vendor in self.catalogue and self.catalogue.get(vendor).limits.scope is LimitScope.VENDOR
+
     def session(
         self,
         definition: Definition,
