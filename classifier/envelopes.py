@@ -10,7 +10,7 @@ _FALSE_FLAGS: Final = frozenset({"ok", "success", "succeeded", "issuccess", "suc
 _TRUE_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors", "error", "failed", "failure"})
 BAD_WORDS: Final = frozenset({"error", "fail", "failed", "failure", "nok", "ko", "err", "unauthorized", "forbidden"})
 _WORD_FLAGS: Final = words(
-    "status stat result state response responsestatus code returncode resultcode rc responsecode"
+    "status stat result state response responsestatus code returncode resultcode rc responsecode responsemessage"
 )
 _ERROR_MEMBERS: Final = frozenset(
     {"error", "errors", "fault", "err", "exception", "errordescription", "errormessage", "errormessages", "fail"}
@@ -29,6 +29,7 @@ _HEADS: Final = ("meta", "status", "head", "header", "responsestatus")
 _DATA: Final = ("data", "result", "results", "response", "resources")
 _NUMBER_FLAGS: Final = frozenset(
     {"code", "errcode", "errorcode", "errno", "statuscode", "status", "retcode", "ret", "resultcode", "returncode"}
+    | {"responsecode", "respcode", "rtncode", "bizcode"}
 )
 _ENVELOPE: Final = words(
     "error errors reasons faults failures errorresponse errordetails errordetail responseerrordetails "
@@ -107,6 +108,15 @@ def _is_empty(value: object) -> bool:
     return value is None or value in ("", [], False)
 
 
+_ENVELOPE_STARTS: Final = ("response", "retc", "retm", "retext", "returnc", "returnm", "respc", "respm", "error", "err")
+_ENVELOPE_ENDS: Final = ("message", "msg")
+
+
+def _is_envelope(name: str) -> bool:
+    """Return whether a member is part of how answers are wrapped, rather than data."""
+    return name in _ENVELOPE or name.startswith(_ENVELOPE_STARTS) or name.endswith(_ENVELOPE_ENDS)
+
+
 class _Top:
     """A body's top-level members, with what the checks below weigh.
 
@@ -118,7 +128,7 @@ class _Top:
 
     def __init__(self, document: Mapping[str, object]) -> None:
         self.members = {plain_name(name) or name: value for name, value in islice(document.items(), 60)}
-        self.strangers = sum(name not in _ENVELOPE and not _is_empty(value) for name, value in self.members.items())
+        self.strangers = sum(not _is_envelope(name) and not _is_empty(value) for name, value in self.members.items())
         self.named = self.strangers + ("id" in self.members) + ("name" in self.members)
         self.has_data = any(not _is_empty(self.members[name]) for name in _DATA if name in self.members)
         self.has_text = any(
@@ -167,7 +177,7 @@ def _status_word(top: _Top) -> bool:
 
 def _number(top: _Top) -> bool:
     """`code: 40105` beside a message, and no data."""
-    if top.has_data or top.strangers > 1:
+    if top.has_data or top.strangers > 1 or "id" in top.members:
         return False
     return any(
         _is_failing_number(name, top.members[name], has_text=top.has_text)
@@ -224,7 +234,7 @@ def _is_failing_number(name: str, value: object, *, has_text: bool) -> bool:
     if not isinstance(value, int) or isinstance(value, bool):
         return False
     if 400 <= value < 600:
-        return has_text or name in {"code", "statuscode", "errorcode", "errcode"}
+        return has_text or name in {"code", "statuscode", "errorcode", "errcode", "responsecode"}
     if name == "status" or not has_text:
         return False
     return value != 0 and not 100 <= value < 400
@@ -249,7 +259,9 @@ def error_part(document: Mapping[str, object]) -> dict[str, object]:
     for name, value in list(document.items())[:60]:
         plain = plain_name(name)
         nested = isinstance(value, (dict, list))
-        if nested and (plain in _DATA or plain == "request" or plain not in _KEPT):
+        if nested and (
+            plain in _DATA or plain == "request" or not (plain in _KEPT or plain.startswith(_ENVELOPE_STARTS))
+        ):
             continue
         kept[name] = value
     return kept

@@ -82,9 +82,25 @@ def plain_name(name: str) -> str:
     return _plain_short(name) if len(name) <= 40 else ""
 
 
+_SENTENCE_ENDS: Final = ("message", "msg", "description", "errortext")
+
+
+@lru_cache(maxsize=4096)
+def _role_of_plain(plain: str) -> Role | None:
+    role = _ROLES.get(plain)
+    if role is None and plain.endswith(_SENTENCE_ENDS):
+        return Role.TEXT
+    if role is None and plain.endswith("code"):
+        return Role.CODE
+    return role
+
+
 def role_of(name: str) -> Role | None:
-    """Return what a member of this name holds, None where the name says nothing."""
-    return _ROLES.get(plain_name(name))
+    """Return what a member of this name holds, None where the name says nothing.
+
+    Besides the listed names, `…Message` holds a sentence and `…Code` a code.
+    """
+    return _role_of_plain(plain_name(name))
 
 
 _CODE: Final = re.compile(r"-?[A-Za-z0-9_.\-:#/@]{1,160}\Z")

@@ -467,6 +467,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "limit|budget exhausted",
         "run out of ~ credit|call|request",
         "out of ~ call|request|quota",
+        "request|call|traffic volume ~~ reach|exceed|limit",
         "exceed ~~ allowance",
         "throughput ~ exceed",
         "cost limit",
@@ -718,6 +719,14 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "error validating token",
         rank=53,
         source="RFC 6750 section 3.1",
+    ),
+    _rule(
+        "key_invalid",
+        "token_invalid",
+        "suf",
+        "invalid|incorrect|wrong key",
+        "key ~ invalid|incorrect|not valid",
+        rank=53,
     ),
     _rule(
         "credentials",

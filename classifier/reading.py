@@ -245,7 +245,7 @@ _ANYWHERE: Final = re.compile(
     rb'|"_?[Ee]rrors"\s{0,4}:\s{0,4}\[\s{0,40}[^\]\s]|"(?:success|ok)"\s{0,4}:\s{0,4}false'
 )
 _OUTSIDE: Final = re.compile(
-    rb'rror|ault"|"ok"|"stat|ode"|uccess|"fail|"msg"|"message"|"ret"|"err|xception"|"meta"|"head|"result"|"isE'
+    rb'rror|ault"|"ok"|"stat|ode"|uccess|"fail|"msg"|"message"|"ret|"err|xception"|"meta"|"head|"resp|"result"|"isE'
 )
 _ALWAYS_PARSED: Final = 512
 """Bytes up to which a success status' JSON is parsed whole; larger ones only where a failure may be reported."""

@@ -62,6 +62,12 @@ ROWS: Final = [
             {"id": "j", "status": "failed", "error": "401 from upstream", "started": 1, "ended": 2}, id="a job"
         ),
         pytest.param({"code": "DE", "name": "Germany"}, id="a row with a code"),
+        pytest.param({"id": 5, "code": 7, "message": "Door opened"}, id="an event with a code and a message"),
+        pytest.param({"retention_days": 30, "return_address": "x", "state": "error", "kind": "vault"}, id="settings"),
+        pytest.param({"zipCode": 4010, "countryCode": 276, "city": "Basel"}, id="codes of other kinds"),
+        pytest.param(
+            {"id": 1, "name": "n", "error": "401", "errorTime": "t", "errorCount": 3}, id="a scan that failed"
+        ),
         pytest.param({"ok": True, "warning": "superfluous_charset", "members": []}, id="a warning"),
         pytest.param(
             {"data": {"items": []}, "extensions": {"cost": {"throttleStatus": {"currentlyAvailable": 0}}}}, id="cost"

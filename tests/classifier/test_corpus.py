@@ -58,7 +58,7 @@ def test_without_any_dialect_only_answers_that_need_one_are_missed() -> None:
 def test_cases_of_vendors_outside_the_corpus_are_right_without_a_dialect() -> None:
     result = reached("own.jsonl", NO_DIALECTS)
     assert result.wrong == ()
-    assert result.total >= 1_578
+    assert result.total >= 1_650
 
 
 def test_contested_cases_do_not_get_worse(dialects: Mapping[str, Dialect]) -> None:
