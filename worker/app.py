@@ -1,7 +1,7 @@
 """The Celery application: its settings, its tasks, and what happens when a worker starts and ends."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
@@ -72,6 +72,18 @@ def make_app(settings: Settings) -> Celery:
     _add_tasks(app, station, reaper)
     _follow_worker(app, station, reaper)
     return app
+
+
+def asks_for_prefork(arguments: Sequence[str]) -> bool:
+    """Say whether a command line asks for the prefork pool.
+
+    Celery takes `--pool prefork` for its own default and lets the application's setting win over it: who asked for
+    processes would get threads, and not be told.
+    """
+    return any(
+        argument in {"--pool=prefork", "-Pprefork"} or pair in {("--pool", "prefork"), ("-P", "prefork")}
+        for argument, pair in zip(arguments, zip(arguments, [*arguments[1:], ""], strict=True), strict=True)
+    )
 
 
 def _add_tasks(app: Celery, station: Station, reaper: Reaper) -> None:

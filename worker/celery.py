@@ -2,22 +2,9 @@
 
 import os
 import sys
-from collections.abc import Sequence
 
-from worker.app import make_app
+from worker.app import asks_for_prefork, make_app
 from worker.settings import Settings, SettingsError
-
-
-def asks_for_prefork(arguments: Sequence[str]) -> bool:
-    """Say whether a command line asks for the prefork pool.
-
-    Celery takes `--pool prefork` for its own default and lets the application's setting win over it: who asked for
-    processes would get threads, and not be told.
-    """
-    return any(
-        argument in {"--pool=prefork", "-Pprefork"} or pair in {("--pool", "prefork"), ("-P", "prefork")}
-        for argument, pair in zip(arguments, zip(arguments, [*arguments[1:], ""], strict=True), strict=True)
-    )
 
 
 try:
