@@ -33,6 +33,10 @@ class Reading:
         """Say whether the data type was read to its end without a hole."""
         return self.ended and not self.skipped
 
+    @property
+    def _last_was_an_error(self) -> bool:
+        return self.exchange is not None and self.exchange.status is not None and self.exchange.status >= 400
+
     def add(self, landed: Landed) -> None:
         """Count a page that was stored."""
         self.new += landed.new
@@ -49,6 +53,7 @@ class Reading:
             exchange=self.exchange,
             exception=self.exception,
             attempted=self.attempted,
+            accepted=self.ended and self._last_was_an_error,
         )
 
     def as_document(self) -> Mapping[str, object]:

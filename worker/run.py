@@ -142,7 +142,10 @@ def result_of(verdict: Verdict, run: ClaimedRun, observation: Observation, *, no
             }
             for detail in verdict.details
         ],
-        evidence=capture.evidence(verdict.evidence) if verdict.evidence is not None else None,
+        # What a healthy vendor answered is the customer's data: it proves nothing that its status does not.
+        evidence=None
+        if verdict.evidence is None
+        else capture.evidence(verdict.evidence, **({"body_bytes": 0} if verdict.name is HealthName.HEALTHY else {})),
         data_types=[
             {**reading.as_document(), **_judged(verdict, reading.data_type)} for reading in observation.readings
         ],

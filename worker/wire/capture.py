@@ -186,9 +186,9 @@ class Capture:
         """Return the kept exchanges, ready for JSON. Gaps in n are exchanges that were counted and not kept."""
         return [_summarized(exchange) for exchange in self.kept()]
 
-    def evidence(self, exchange: Exchange) -> dict[str, object]:
-        """Return what a person needs to see of an exchange, ready for JSON; of the body, 8 KiB as text."""
-        text = exchange.body[:EVIDENCE_BYTES].decode("utf-8", "replace").replace("\x00", "\ufffd")
+    def evidence(self, exchange: Exchange, *, body_bytes: int = EVIDENCE_BYTES) -> dict[str, object]:
+        """Return what a person needs to see of an exchange, ready for JSON; of the body, so many bytes as text."""
+        text = exchange.body[:body_bytes].decode("utf-8", "replace").replace("\x00", "\ufffd")
         return {
             "method": exchange.method,
             "url": exchange.url,
@@ -196,7 +196,7 @@ class Capture:
             "status": exchange.status,
             "headers": dict(exchange.headers),
             "body": text,
-            "body_is_cut": exchange.clipped or len(exchange.body) > EVIDENCE_BYTES,
+            "body_is_cut": exchange.clipped or len(exchange.body) > body_bytes,
             "exception": [
                 {"module": link.module, "name": link.name, "message": link.message, "errno": link.errno}
                 for link in exchange.exception
