@@ -6,7 +6,6 @@ import sys
 from worker.app import asks_for_prefork, make_app
 from worker.settings import Settings, SettingsError
 
-
 try:
     app = make_app(Settings.read(os.environ))
 except SettingsError as error:
