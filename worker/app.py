@@ -89,7 +89,7 @@ def asks_for_prefork(arguments: Sequence[str]) -> bool:
 def _add_tasks(app: Celery, station: Station, reaper: Reaper) -> None:
     hints = Hints(app)
 
-    @app.task(name=SYNC_TASK)
+    @app.task(name=SYNC_TASK, shared=False)
     def sync_connection(connection_id: str, due_only: bool = False) -> None:  # noqa: FBT001, FBT002 - a message's field
         """Sync one connection. The message is only a hint: lost, doubled or late, it does no harm.
 
@@ -107,19 +107,19 @@ def _add_tasks(app: Celery, station: Station, reaper: Reaper) -> None:
             if run is not None:
                 execute(station, run)
 
-    @app.task(name="worker.dispatch_due")
+    @app.task(name="worker.dispatch_due", shared=False)
     def dispatch_due() -> None:
         """Hint what is due. Every worker does so by itself as well: two are no harm."""
         with _told("dispatch.failed"):
             dispatcher.dispatch_due(station.control, hints, station.settings)
 
-    @app.task(name="worker.reap")
+    @app.task(name="worker.reap", shared=False)
     def reap() -> None:
         """Put back what dead workers held."""
         with _told("reap.failed"):
             reaper.reap()
 
-    @app.task(name="worker.purge")
+    @app.task(name="worker.purge", shared=False)
     def purge() -> None:
         """Make the partitions of the days to come and drop what is older than it is kept."""
         with _told("purge.failed"):
