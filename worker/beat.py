@@ -2,9 +2,13 @@
 
 from typing import Any, Final
 
-from celery.beat import ScheduleEntry, Scheduler
+import structlog
+from celery.beat import ScheduleEntry, Scheduler, SchedulingError
 
+from worker.errors import first_line
 from worker.hints import BrokerError, Hints
+
+log = structlog.get_logger()
 
 MOST_WAITING: Final = 100
 """With so many messages waiting nobody is there to take a tick, or nobody needs one: it would only pile up."""
@@ -25,7 +29,12 @@ class StatelessScheduler(Scheduler):
         """Send a tick, or let it go where ticks pile up."""
         if self._waiting() > MOST_WAITING:
             return self.reserve(entry) if advance else entry
-        return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
+        try:
+            return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
+        except SchedulingError as error:
+            # Celery would write a traceback for every tick, once a second for as long as Redis is away.
+            log.warning("beat.tick_not_sent", task=entry.task, error=first_line(error))
+            return None
 
     def _waiting(self) -> int:
         try:

@@ -8,7 +8,7 @@ from queue import Empty
 from typing import Any, Final
 
 import structlog
-from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as kombu_redis
 
 log = structlog.get_logger()
@@ -17,8 +17,21 @@ _OF_GARBAGE: Final = (ValueError, TypeError, LookupError, AttributeError, Recurs
 """What reading raises: no JSON, no UTF-8, no base64, another shape, without end."""
 
 
+class QoS(virtual.QoS):
+    """What was fetched and not begun. At the end it is put back where that can be, and else forgotten."""
+
+    def restore_unacked(self) -> list[Any]:  # type: ignore[override]  # its types are wrong: it returns what failed
+        """Put back what can be put back. kombu would write the rest into a file that nobody reads."""
+        super().restore_unacked()
+        return []  # nothing is left over: what is due is hinted again
+
+
 class Channel(kombu_redis.Channel):
     """A channel that outlives garbage."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.QoS = QoS  # type: ignore[assignment]  # kombu itself puts another class here, likewise
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
