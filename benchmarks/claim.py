@@ -136,6 +136,7 @@ class Size:
         self.url = server.create_database(f"claim_{count}")
         migrate.upgrade(self.url)
         self.db = psycopg.connect(self.url, autocommit=True, options=database._SESSION)  # noqa: SLF001 - as the pool has it
+        self.db.execute("SET statement_timeout = 0")
         retention.ensure_partitions(self.db)
         fill(self.db, count)
         self.worker_id = uuid4()
@@ -172,19 +173,28 @@ class Size:
         ]
 
     def drain(self) -> tuple[float, float, float]:
-        """Hint everything that is left. Returns p50 ms of the first and of the last tenth, and rows/s over all."""
+        """Hint everything that is left, each batch of hints followed by what its claims write, which is not measured.
+
+        Returns p50 ms of the first and of the last tenth of the batches, and rows/s.
+        """
         took_ms, total = [], 0
-        began = time.perf_counter()
         while True:
             call = time.perf_counter()
-            got = len(runs.take_due(self.db, limit=BATCH, rehint_after_s=86_400.0))
-            if got < BATCH:
+            due = runs.take_due(self.db, limit=BATCH, rehint_after_s=86_400.0)
+            took = (time.perf_counter() - call) * 1000
+            if len(due) < BATCH:
                 break
-            total += got
-            took_ms.append((time.perf_counter() - call) * 1000)
+            self.db.execute(
+                "UPDATE connection_sched SET hinted_at = NULL, slot_at = now() + interval '1 hour', "
+                "next_due_at = now() + interval '1 hour' WHERE connection_id = ANY(%s)",
+                ([one.connection_id for one in due],),
+                prepare=True,
+            )
+            total += len(due)
+            took_ms.append(took)
         tenth = max(1, len(took_ms) // 10)
-        wall_s = time.perf_counter() - began
-        return statistics.median(took_ms[:tenth]), statistics.median(took_ms[-tenth:]), total / wall_s
+        rate = total / sum(took_ms) * 1000
+        return statistics.median(took_ms[:tenth]), statistics.median(took_ms[-tenth:]), rate
 
     def plans(self) -> str:
         """Return the plans of the two statements as the server would reuse them."""
@@ -249,12 +259,12 @@ def main() -> int:
 def _report(sizes: list[Size], *, quick: bool, plans: bool) -> int:
     small, large = sizes
     calls = 5 if quick else 60
-    p50: dict[tuple[int, str], float] = {}
+    cpu: dict[tuple[int, str], float] = {}
     rate: dict[tuple[int, str], float] = {}
     print(f"{'connections':>12}  {'taking 500 due':26} {'p50 ms':>8} {'rows/s':>9} {'CPU us/row':>10}")
     for size in sizes:
         for name, median_ms, rows_per_s, cpu_us in size.rates(calls):
-            p50[size.count, name], rate[size.count, name] = median_ms, rows_per_s
+            cpu[size.count, name], rate[size.count, name] = cpu_us, rows_per_s
             print(f"{size.count:>12,}  {name:26} {median_ms:8.1f} {rows_per_s:9,.0f} {cpu_us:10.1f}")
     if plans:
         print(large.plans())
@@ -269,15 +279,12 @@ def _report(sizes: list[Size], *, quick: bool, plans: bool) -> int:
     print(
         f"drain of {large.count:,}: first tenth {first_ms:.1f} ms, last {last_ms:.1f} ms, {drained_per_s:,.0f} rows/s"
     )
-    dispatch = "take_due (dispatcher)"
+    dispatch, direct = "take_due (dispatcher)", "claim_due (run rows too)"
+    # The sizes are measured one after the other, and other work on the machine would tell in the wall clock: the cost of
+    # one is set against the cost of the other by CPU.
     judged = [
-        ("take_due, large / small", p50[large.count, dispatch] / p50[small.count, dispatch], "<=", 1.5),
-        (
-            "claim_due, large / small",
-            p50[large.count, "claim_due (run rows too)"] / p50[small.count, "claim_due (run rows too)"],
-            "<=",
-            1.5,
-        ),
+        ("take_due CPU, large / small", cpu[large.count, dispatch] / cpu[small.count, dispatch], "<=", 1.5),
+        ("claim_due CPU, large / small", cpu[large.count, direct] / cpu[small.count, direct], "<=", 1.5),
         ("take_due rows/s, large", rate[large.count, dispatch], ">=", 30_000),
         ("drain, last / first tenth", last_ms / first_ms, "<=", 1.2),
     ]

@@ -129,8 +129,9 @@ def test_a_page_that_fails_moves_no_cursor(lander: Lander) -> None:
     assert records.load_cursor(lander.world.db, lander.connection_id, "alerts") is None
 
 
+@pytest.mark.parametrize("full_pass", [False, True], ids=["a page", "the end of a pass"])
 @pytest.mark.parametrize("how", ["reaped", "cancelled", "finished", "next run", "another worker"])
-def test_a_run_that_is_no_longer_current_lands_nothing(lander: Lander, how: str) -> None:
+def test_a_run_that_is_no_longer_current_lands_nothing(lander: Lander, how: str, full_pass: bool) -> None:
     db, key = lander.world.db, lander.key
     lander.land({"a": 1})
     if how == "reaped":
@@ -146,7 +147,7 @@ def test_a_run_that_is_no_longer_current_lands_nothing(lander: Lander, how: str)
         key = RunKey(connection_id=key.connection_id, run_seq=key.run_seq, worker_id=UUID(int=3))
     rows = [RecordRow(id="a", payload={"v": 2}), RecordRow(id="b", payload={"v": 1})]
     with pytest.raises(FencedError):
-        records.land_page(db, key, "alerts", rows, cursor={"p": 1}, full_pass=True)
+        records.land_page(db, key, "alerts", rows, cursor={"p": 1}, full_pass=full_pass)
     assert lander.living() == {"a": 1}
     assert records.load_cursor(db, lander.connection_id, "alerts") is None
 
@@ -347,6 +348,14 @@ def test_a_page_that_changes_anything_is_not_calm(
     assert lander.land(page, cursor=cursor, full_pass=True) == expected
     assert lander.met == []
     assert lander.living() == page
+
+
+def test_the_last_of_several_pages_ends_the_pass_even_if_it_held_everything(lander: Lander) -> None:
+    lander.land({"a": 1, "b": 1}, full_pass=True)
+    lander.next_run("succeeded")
+    lander.land({"a": 1})
+    assert lander.land({"a": 1, "b": 1}, full_pass=True) == Landed(unchanged=2)
+    assert lander.world.all("sighting", lander.connection_id) == []
 
 
 def test_a_record_that_is_gone_is_not_taken_for_one_that_is_there(lander: Lander) -> None:
