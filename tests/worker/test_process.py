@@ -1,0 +1,115 @@
+import threading
+import time
+
+import pytest
+
+from models import history, runs
+from models.vocabulary import RunState
+from tests.worker.conftest import claimed, connect
+from worker import process
+from worker.in_flight import StopReason
+from worker.process import Keeper
+from worker.station import Station
+
+
+@pytest.fixture
+def exits() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def keeper(station: Station, exits: list[int], monkeypatch: pytest.MonkeyPatch) -> Keeper:
+    monkeypatch.setattr(process, "GRACE_S", 0.2)
+    made = Keeper(station, exit_process=exits.append)
+    monkeypatch.setattr(made._watchdog, "stop", lambda: None)  # it would disarm the tests' own timer
+    return made
+
+
+def test_an_end_waits_for_the_drain_so_that_no_run_is_taken_for_lost(
+    station: Station, keeper: Keeper, exits: list[int]
+) -> None:
+    connection_id = connect(station, "plain", {"token": "a-token-of-a-test"}, {"port": 1})
+    with station.database.transaction() as db:
+        run = runs.claim(db, connection_id, worker_id=station.lease.worker_id)
+    assert run is not None
+    with station.in_flight.entered(run, deadline=time.monotonic() + 60) as entry:  # it does not hear of the drain
+        keeper.drain()
+        keeper.stop()
+        assert entry.stop is StopReason.DRAINING
+
+    with station.database.transaction() as db:
+        found = history.get_run(db, connection_id, 1)
+        assert runs.reap(db) == []
+    assert found is not None
+    assert (found.state, found.reason) == (RunState.INTERRUPTED, "draining")
+    assert exits == [0]
+    assert not station.lease.is_held
+
+
+def test_a_drain_of_runs_that_end_leaves_the_process_to_its_own_end(
+    station: Station, keeper: Keeper, exits: list[int]
+) -> None:
+    is_in = threading.Event()
+
+    def run() -> None:
+        with station.in_flight.entered(claimed(), deadline=time.monotonic() + 60) as entry:
+            is_in.set()
+            while entry.stop is None:
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert is_in.wait(10)
+    keeper.drain()
+    thread.join(10)
+    keeper.stop()
+
+    assert exits == []
+
+
+def test_a_drain_without_a_database_ends_the_process_all_the_same(
+    offline: Station, exits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "GRACE_S", 0.1)
+    offline.control._pool.timeout = 0.1
+    keeper = Keeper(offline, exit_process=exits.append)
+    with offline.in_flight.entered(claimed(), deadline=time.monotonic() + 60):
+        keeper.drain()
+        keeper._draining.join(30)
+
+    assert exits == [0]
+
+
+def test_a_lease_that_was_lost_stops_the_runs_under_it(station: Station, keeper: Keeper) -> None:
+    lost = claimed(
+        key=runs.RunKey(connection_id=claimed().key.connection_id, run_seq=1, worker_id=station.lease.worker_id)
+    )
+    station.lease.lease_s = 0.2
+    with station.database.transaction() as db:
+        db.execute(b"UPDATE worker SET lease_until = now()")
+    with station.in_flight.entered(lost, deadline=time.monotonic() + 60) as entry:
+        keeper._renewing.start()
+        for _ in range(1000):
+            if entry.stop is not None:
+                break
+            time.sleep(0.01)
+        assert entry.stop is StopReason.LEASE_LOST
+    keeper._stopping.set()
+    keeper._renewing.join(10)
+
+
+def test_a_run_that_the_database_no_longer_knows_is_stopped(station: Station, keeper: Keeper) -> None:
+    """Cancelled, reaped, or begun by a claim that a crash of the server took back."""
+    unknown = claimed(
+        key=runs.RunKey(connection_id=claimed().key.connection_id, run_seq=1, worker_id=station.lease.worker_id)
+    )
+    station.lease.lease_s = 0.4
+    with station.in_flight.entered(unknown, deadline=time.monotonic() + 60) as entry:
+        keeper._renewing.start()
+        for _ in range(1000):
+            if entry.stop is not None:
+                break
+            time.sleep(0.01)
+        assert entry.stop is not None
+    keeper._stopping.set()
+    keeper._renewing.join(10)
