@@ -280,7 +280,7 @@ def _report(sizes: list[Size], *, quick: bool, plans: bool) -> int:
         f"drain of {large.count:,}: first tenth {first_ms:.1f} ms, last {last_ms:.1f} ms, {drained_per_s:,.0f} rows/s"
     )
     dispatch, direct = "take_due (dispatcher)", "claim_due (run rows too)"
-    # The sizes are measured one after the other, and other work on the machine would tell in the wall clock: the cost of
+    # The sizes are measured one after the other, and other work on the machine tells in the wall clock: the cost of
     # one is set against the cost of the other by CPU.
     judged = [
         ("take_due CPU, large / small", cpu[large.count, dispatch] / cpu[small.count, dispatch], "<=", 1.5),
