@@ -39,7 +39,7 @@ from models import connections, migrate, vault
 from models.database import Database
 from models.runs import claim
 from models.vault import Keyring
-from worker import journal
+from worker import journal, memory
 from worker.run import execute
 from worker.settings import Settings
 from worker.station import Station
@@ -88,6 +88,7 @@ def child() -> None:
     """Read an order, make the run, print what it took."""
     order = json.loads(sys.stdin.read())
     journal.set_up(Settings.read(order["environ"]))
+    memory.settle()  # as a worker does at its start
     print(json.dumps(measured(run_ours, order)))
 
 

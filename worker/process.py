@@ -10,6 +10,7 @@ import structlog
 from celery import Celery
 
 from models import runs
+from worker import memory
 from worker.dispatcher import Dispatcher, Reaper
 from worker.errors import DATABASE_TROUBLE, first_line
 from worker.hints import Hints
@@ -115,6 +116,7 @@ class WorkerProcess:
         """
         self._station.control.check()
         _ = self._station.keyring
+        memory.settle()
         self._keeper.start()
         self._dispatcher.start()
         log.info("worker.ready", worker_id=str(self._station.lease.worker_id), pid=os.getpid())
