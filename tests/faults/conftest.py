@@ -109,6 +109,15 @@ class Drill:
         return [RunState(state) for (state,) in rows]
 
 
+@pytest.fixture(autouse=True)
+def _mutant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the guard out of the programs that `mutation_gate.py` names, if it is that which runs this drill."""
+    mutant = os.environ.get("FAULTS_MUTANT")
+    if mutant:
+        monkeypatch.setenv("MUTANT", mutant)
+        monkeypatch.setenv("PYTHONPATH", str(HERE / "mutants"), prepend=os.pathsep)
+
+
 @pytest.fixture
 def drill(
     postgres_server: Postgres, migrated_template: str, redis_server: Redis, tmp_path: Path, turnstile: Turnstile
@@ -155,6 +164,6 @@ def children_of(pid: int) -> list[int]:
 
 
 @pytest.fixture
-def plugin_path() -> str:
-    """The path on which an installed package would be found, with a code connector for `gripped`."""
-    return str(HERE / "plugin")
+def _plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers find a code connector for `gripped`, as they find an installed package."""
+    monkeypatch.setenv("PYTHONPATH", str(HERE / "plugin"), prepend=os.pathsep)

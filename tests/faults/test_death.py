@@ -5,7 +5,10 @@ import signal
 import time
 from collections.abc import Callable
 
+import pytest
+
 from classifier.vocabulary import HealthName
+from models import runs
 from models.vocabulary import RunState, Trigger
 from tests.faults.conftest import LEASE_S, SWEEP_S, Drill, children_of, signal_group, tell
 from tests.system.stack import until
@@ -93,6 +96,47 @@ def test_a_worker_that_was_frozen_for_longer_than_its_lease_stops_its_runs(drill
     other.stop()
     drill.turnstile.let_through("north")
     assert drill.installation.run_now(connection_id).state is RunState.SUCCEEDED  # by the one that was frozen
+
+
+@pytest.mark.usefixtures("_plugin")
+def test_a_frozen_worker_makes_not_one_more_call_after_its_lease(drill: Drill) -> None:
+    """Code that calls and calls, and stores nothing in between that would tell it of its fence."""
+    frozen = drill.worker()
+    drill.turnstile.hold("keep_calling")
+    connection_id = drill.connect("any", vendor="gripped", options={"how": "keep_calling"}, timeout_secs=600)
+    (first,) = drill.turnstile.wait_for("keep_calling")
+
+    frozen.signal(signal.SIGSTOP)
+    other = drill.worker()
+    drill.ended(connection_id, RunState.LOST)
+    other.kill()
+    drill.turnstile.let_through("keep_calling")
+    drill.turnstile.hold("keep_calling")  # whoever still calls is seen, and goes no further
+    frozen.signal(signal.SIGCONT)
+    frozen.wait_for_log("run.stopped")
+
+    assert [call.page for call in drill.turnstile.calls("keep_calling") if call.execution == first.execution] == [1]
+
+
+@pytest.mark.usefixtures("_plugin")
+def test_an_end_that_comes_too_late_changes_nothing(drill: Drill) -> None:
+    """Everything is read and stored; before the worker tells so, its run is taken from it and the next one is on."""
+    worker = drill.worker(lease_s=120)  # so that its next renewal, which would tell it, is half a minute away
+    connection_id = drill.connect("any", vendor="gripped", options={"how": "dawdle"}, timeout_secs=60)
+    worker.wait_for_log("all is read and nothing told")
+    with drill.installation.database.transaction() as db:
+        assert runs.cancel(db, connection_id, 1)
+    drill.installation.request_run(connection_id)
+
+    worker.wait_for_log("run.fenced")
+    running, before = drill.running(connection_id), drill.states(connection_id)
+    second = drill.installation.run_after(connection_id, 1)
+
+    assert running is not None
+    assert (running.run_seq, before) == (2, [RunState.CANCELLED])
+    assert (second.run_seq, second.state) == (2, RunState.SUCCEEDED)
+    assert worker.log.count("run.fenced") == 1
+    assert drill.installation.health(connection_id).run_seq == 2
 
 
 def test_a_prefork_pool_runs_connections_and_the_death_of_a_child_is_noticed(drill: Drill) -> None:

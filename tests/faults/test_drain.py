@@ -7,7 +7,7 @@ import pytest
 
 from models.vocabulary import RunState, Trigger
 from tests.faults.conftest import Drill, signal_group, tell
-from tests.system.stack import Program, until
+from tests.system.stack import until
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,10 @@ def test_hints_that_a_draining_worker_had_fetched_are_not_waited_for(drill: Dril
     assert all(run.state is RunState.SUCCEEDED for run in again)
 
 
-def test_what_stops_at_nothing_costs_the_drain_seconds_and_no_run(drill: Drill, plugin_path: str) -> None:
+@pytest.mark.usefixtures("_plugin")
+def test_what_stops_at_nothing_costs_the_drain_seconds_and_no_run(drill: Drill) -> None:
     """Code that waits in C does not hear of a drain: its record is ended all the same, and the process with it."""
-    worker = _with_plugin(drill, plugin_path)
+    worker = drill.worker()
     connection_id = drill.connect("stuck", vendor="gripped", options={"how": "wait_in_c"}, timeout_secs=600)
     worker.wait_for_log("gripped by wait_in_c")
 
@@ -91,12 +92,6 @@ def test_what_stops_at_nothing_costs_the_drain_seconds_and_no_run(drill: Drill, 
 
     assert interrupted.reason == "draining"
     assert drill.installation.view(connection_id).health is None
-
-
-def _with_plugin(drill: Drill, plugin_path: str) -> Program:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", plugin_path)
-        return drill.worker()
 
 
 def _hinted(drill: Drill) -> int:

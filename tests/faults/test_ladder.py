@@ -17,8 +17,7 @@ Worker = Callable[..., Program]
 
 
 @pytest.fixture
-def worker(drill: Drill, plugin_path: str, monkeypatch: pytest.MonkeyPatch) -> Worker:
-    monkeypatch.setenv("PYTHONPATH", plugin_path)
+def worker(drill: Drill, _plugin: None) -> Worker:
     return drill.worker
 
 

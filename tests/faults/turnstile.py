@@ -82,8 +82,10 @@ class Turnstile:
             for account in accounts:
                 self.let_through(account)
 
-    def hold(self, account: str) -> None:
+    def hold(self, account: str) -> threading.Event:
+        """Let the account's calls wait from now on; those before go on once the event of their own hold is set."""
         self._gates[account] = threading.Event()
+        return self._gates[account]
 
     def let_through(self, account: str) -> None:
         gate = self._gates.pop(account, None)

@@ -3,6 +3,8 @@
 Stands in a folder of its own, as an installed package would: workers under test get it on their path.
 """
 
+import itertools
+import random
 import re
 import sys
 import time
@@ -13,6 +15,7 @@ from vendors.page import Page, Record
 from vendors.wire import Request, Session
 
 FOR_EVER_S: Final = 100_000.0
+DAWDLE_S: Final = 5.0
 
 
 class Gripped:
@@ -29,13 +32,25 @@ class Gripped:
 
     def pull(self, session: Session, data_type: str, cursor: object) -> Iterator[Page]:
         """Call once, then do what this connection is for."""
-        request = Request(
-            method="GET", url=self._url, endpoint="GET /items", data_type=data_type, headers={"x-account": self._how}
-        )
-        session.send(request)
-        sys.stderr.write(f"gripped by {self._how}\n")
-        WAYS[self._how]()
+        calls = itertools.count(1) if self._how == "keep_calling" else range(1, 2)
+        execution = random.randrange(10**9, 10**12)  # noqa: S311 - a name
+        for call in calls:
+            request = Request(
+                method="GET",
+                url=self._url,
+                endpoint="GET /items",
+                data_type=data_type,
+                query=(("after", f"{execution}-{call}"),),
+                headers={"x-account": self._how},
+            )
+            session.send(request)
+        if self._how != "dawdle":
+            sys.stderr.write(f"gripped by {self._how}\n")
+            WAYS[self._how]()
         yield Page(records=(Record(id="1", payload={"id": "1"}),), full_pass=True)
+        if self._how == "dawdle":
+            sys.stderr.write("all is read and nothing told\n")
+            time.sleep(DAWDLE_S)
 
 
 def swallow_exceptions() -> NoReturn:
