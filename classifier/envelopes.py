@@ -1,228 +1,331 @@
-"""Whether a success status' body reports a failure, by its own top-level members; rows of data are never read."""
+"""Whether a success status' body reports a failure, by its own top-level members; rows of data are never read.
 
-from collections.abc import Mapping
+Shape decides first (`ok: false`, `error: {…}`, `status: error`). Where it leaves the matter open (`code: 5` beside a
+sentence), an answer that is nothing but its wrapping is a failure where its sentence complains (`complains`).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
 
+from classifier.complaints import complains, complains_of, complains_of_code, spaced
 from classifier.members import Role, plain_name, role_of, words
-
-_FALSE_FLAGS: Final = frozenset({"ok", "success", "succeeded", "issuccess", "successful", "issuccessful"})
-_TRUE_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors", "error", "failed", "failure"})
-BAD_WORDS: Final = frozenset({"error", "fail", "failed", "failure", "nok", "ko", "err", "unauthorized", "forbidden"})
-_WORD_FLAGS: Final = words(
-    "status stat result state response responsestatus code returncode resultcode rc responsecode responsemessage"
-)
-_ERROR_MEMBERS: Final = frozenset(
-    {"error", "errors", "fault", "err", "exception", "errordescription", "errormessage", "errormessages", "fail"}
-    | {"errorresponse", "errordetails", "errordetail", "responseerrordetails", "exceptions", "faults"}
-)
-_ERROR_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors"})
-_STATS: Final = frozenset({"stat", "status"})
-_STAT_FAILS: Final = frozenset({"fail", "nok", "ko"})
-_PAGING: Final = words(
-    "total totalcount count next nextpage nextpagetoken nextcursor cursor hasmore page perpage pagesize offset limit "
-    "pagination paging totalpages totalresults"
-)
-_SAYINGS: Final = words("msg message messages")
-_WRAPPERS: Final = words("response result d body payload root envelope output serviceresponse")
-_HEADS: Final = ("meta", "status", "head", "header", "responsestatus")
-_DATA: Final = ("data", "result", "results", "response", "resources")
-_NUMBER_FLAGS: Final = frozenset(
-    {"code", "errcode", "errorcode", "errno", "statuscode", "status", "retcode", "ret", "resultcode", "returncode"}
-    | {"responsecode", "respcode", "rtncode", "bizcode"}
-)
-_ENVELOPE: Final = words(
-    "error errors reasons faults failures errorresponse errordetails errordetail responseerrordetails "
-    "responsecode fault err exception errordescription errormessage errormessages fail "
-    "message msg detail details code "
-    "status statuscode errorcode errcode requestid reqid traceid trace correlationid timestamp time date "
-    "path success ok "
-    "type title instance jsonrpc id meta errortype erroruri data result results response extensions description info "
-    "reason name documentationurl docs helpurl links version apiversion debugid logid server took warnings messages "
-    "hint subcode errorsubcode needed provided errmsg request method accountid errorid retcode ret state "
-    "rid ts url body headers severity retryafter resources errno stat isretryable retryable"
-)
-_ERROR_ENTRY: Final = _ENVELOPE | words(
-    "field location locations parameter source key value rule summary domain debug innererror reasoncode target "
-    "errorclass resourceid resourcetype category errorreason validation index property attribute errormsg "
-    "timestamputc pointer"
+from classifier.wrapping import (
+    BAD_WORDS,
+    COMPLAINING,
+    DATA,
+    ENTRY_TELLS,
+    ENVELOPE,
+    ENVELOPE_ENDS,
+    ENVELOPE_STARTS,
+    ERROR_FLAGS,
+    ERROR_MEMBERS,
+    FALSE_FLAGS,
+    HEADS,
+    MORE_HEADS,
+    NO_WRAPPERS,
+    NUMBER_FLAGS,
+    OF_ERRORS,
+    PAGING,
+    SAYINGS,
+    STAT_FAILS,
+    STATS,
+    STATUS_CODES,
+    TELLING,
+    TRUE_FLAGS,
+    WORD_FLAGS,
+    WRAPPER_ENDS,
+    WRAPPERS,
+    Top,
+    is_data,
+    is_empty,
+    is_error_value,
+    is_fine,
+    says_success,
 )
 
 
-def _says_success(value: object) -> bool:
-    return str(value).strip().lower() in {
-        "",
-        "0",
-        "ok",
-        "success",
-        "successful",
-        "none",
-        "null",
-        "false",
-        "no error",
-        "200",
-    }
-
-
-_TELLING: Final = frozenset({Role.TEXT, Role.CODE, Role.EITHER, Role.FIELDS})
-
-
-def _is_error_entry(entry: object) -> bool:
-    if isinstance(entry, str):
-        return bool(entry.strip())
-    if not isinstance(entry, dict) or not entry:
-        return False
-    names = [plain_name(name) for name in entry]
-    shaped = sum(name in _ERROR_ENTRY for name in names)
-    telling = any(role_of(name) in _TELLING for name in entry)
-    return telling and shaped * 4 >= len(names) * 3
-
-
-def _is_error_value(value: object) -> bool:
-    """Return whether an error member's value is an error, rather than a row of data or an empty place."""
-    if value is None or value is False or value == 0:
-        return False
-    if value is True:
-        return True
-    if isinstance(value, str):
-        return not _says_success(value)
-    if isinstance(value, list):
-        return bool(value) and all(_is_error_entry(entry) for entry in value[:5])
-    if isinstance(value, dict):
-        return any(_is_telling(name, part) for name, part in islice(value.items(), 40))
-    return not _says_success(value)
-
-
-def _is_telling(name: str, part: object) -> bool:
-    """Return whether a member of an error's object tells something: counts and lists of numbers do not."""
-    if _is_empty(part) or _says_success(part):
-        return False
-    if isinstance(part, list):
-        return isinstance(part[0], (str, dict))
-    return role_of(name) in _TELLING or isinstance(part, (str, dict))
-
-
-def _is_empty(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(_is_empty(part) for part in list(value.values())[:20])
-    return value is None or value in ("", [], False)
-
-
-_ENVELOPE_STARTS: Final = ("response", "retc", "retm", "retext", "returnc", "returnm", "respc", "respm", "error", "err")
-_ENVELOPE_ENDS: Final = ("message", "msg")
-
-
-def _is_envelope(name: str) -> bool:
-    """Return whether a member is part of how answers are wrapped, rather than data."""
-    return name in _ENVELOPE or name.startswith(_ENVELOPE_STARTS) or name.endswith(_ENVELOPE_ENDS)
-
-
-class _Top:
-    """A body's top-level members, with what the checks below weigh.
-
-    strangers: members that no envelope of errors has, so that rows of data show themselves; named: the same, but `id`
-    and `name` count too, since a row may well hold a text named error and a status named failed.
-    """
-
-    __slots__ = ("has_data", "has_text", "members", "named", "strangers")
-
-    def __init__(self, document: Mapping[str, object]) -> None:
-        self.members = {plain_name(name) or name: value for name, value in islice(document.items(), 60)}
-        self.strangers = sum(not _is_envelope(name) and not _is_empty(value) for name, value in self.members.items())
-        self.named = self.strangers + ("id" in self.members) + ("name" in self.members)
-        self.has_data = any(not _is_empty(self.members[name]) for name in _DATA if name in self.members)
-        self.has_text = any(
-            role_of(name) is Role.TEXT and isinstance(value, str) and value != ""
-            for name, value in self.members.items()
-        )
-
-
-def _flag(top: _Top) -> bool:
+def _flag(top: Top) -> bool:
     """`ok: false`, `HasError: true`, `stat: fail`: whatever stands beside them."""
     for name, value in top.members.items():
-        if name in _FALSE_FLAGS and (value is False or value == "false"):
+        if name in FALSE_FLAGS and (value is False or value == "false"):
             return True
-        if name in _ERROR_FLAGS and value is True:
+        if name in ERROR_FLAGS and value is True:
             return True
-        if name in _STATS and isinstance(value, str) and value.lower() in _STAT_FAILS and top.strangers < 3:
+        if name in STATS and isinstance(value, str) and value.lower() in STAT_FAILS and top.strangers < 3:
             return True
     return False
 
 
-def _error_member(top: _Top) -> bool:
+_RECORD_ENDS: Final = ("edat", "edon", "eddate", "edtime", "created", "updated", "modified")
+
+
+def _error_member(top: Top) -> bool:
     """`error: {…}`, `errors: […]`, `fault: …` that hold an error, and hardly anything beside."""
     for name, value in top.members.items():
-        if name not in _ERROR_MEMBERS or not _is_error_value(value):
+        if name not in ERROR_MEMBERS or not is_error_value(value) or _is_count(name, value):
             continue
         nested = isinstance(value, (dict, list))
-        if isinstance(value, list) and not _PAGING.isdisjoint(top.members):
+        if isinstance(value, list) and not PAGING.isdisjoint(top.members):
             continue  # a page of errors that somebody's product collects
         if name == "errors" and "data" in top.members:
             return True
-        if (top.strangers <= 4) if nested else (top.named <= 1 and name != "exception"):
+        if nested and "id" in top.members and any(part.endswith(_RECORD_ENDS) for part in top.members):
+            continue  # a record that went wrong, as a job does
+        if name == "exception" and not nested:
+            if not top.has_data and top.strangers == 0 and not top.says_ok and _is_python_like(top, str(value)):
+                return True
+            continue
+        if (top.strangers <= 4) if nested else top.named <= 1:
             return True
     return False
 
 
-def _status_word(top: _Top) -> bool:
+def _is_count(name: str, value: object) -> bool:
+    return name.endswith("s") and isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_python_like(top: Top, value: str) -> bool:
+    """Return whether an exception's name or text stands beside what else an answer tells of it."""
+    return "errorcode" in top.members or "exception" in value.lower()
+
+
+def _status_word(top: Top) -> bool:
     """`status: error` beside a message or a code, and no data."""
     told = top.has_text or "code" in top.members or "errorcode" in top.members
-    if not told or top.has_data or top.named > 1:
+    strangers = 3 if "errormessage" in top.members and "errorcode" in top.members else 1
+    if not told or top.has_data or top.named > strangers:
         return False
     return any(
         isinstance(value, str) and value.lower() in BAD_WORDS
-        for value in (top.members.get(name) for name in _WORD_FLAGS)
+        for value in (top.members.get(name) for name in WORD_FLAGS)
     )
 
 
-def _number(top: _Top) -> bool:
+def _number(top: Top) -> bool:
     """`code: 40105` beside a message, and no data."""
     if top.has_data or top.strangers > 1 or "id" in top.members:
         return False
-    return any(
+    if any(name.endswith(_RECORD_ENDS) for name in top.members):
+        return False
+    failing = any(
         _is_failing_number(name, top.members[name], has_text=top.has_text)
-        for name in _NUMBER_FLAGS
+        for name in NUMBER_FLAGS
         if name in top.members
+    )
+    return failing and not _is_told_fine(top)
+
+
+def _is_told_fine(top: Top) -> bool:
+    return any(
+        isinstance(value, str) and value != "" and is_fine(value)
+        for name, value in top.members.items()
+        if role_of(name) is Role.TEXT or name in COMPLAINING
     )
 
 
-def _inner_status(top: _Top) -> bool:
-    """`meta: {code: 403}`, `status: {error: true}`, and no data."""
-    if top.has_data:
-        return False
-    for name in _HEADS:
-        value = top.members.get(name)
-        if not isinstance(value, dict):
-            continue
-        inner = {plain_name(key): part for key, part in list(value.items())[:20]}
-        word = inner.get("rc", inner.get("status", inner.get("result")))
-        if isinstance(word, str) and word.lower() in BAD_WORDS and not inner.keys().isdisjoint(_SAYINGS):
-            return True
-        numbers = (inner.get(key) for key in ("code", "status", "statuscode", "httpstatus"))
-        if inner.get("error") is True or any(isinstance(number, int) and 400 <= number < 600 for number in numbers):
-            return True
-    return False
+_ERROR_CODE: Final = re.compile(r"(?:E|ERR|ERROR|F|FAIL)[-_.]?\d{1,8}\Z", re.IGNORECASE)
 
 
-_CHECKS: Final = (_flag, _error_member, _status_word, _number, _inner_status)
-
-
-def reports_failure(document: Mapping[str, object]) -> bool:
-    """Return whether a success status' body reports a failure in its own top-level members.
-
-    An object that wraps all the rest (`{"Response": {"Error": {…}}}`) is looked into as well.
-    """
-    top = _Top(document)
-    if any(check(top) for check in _CHECKS):
-        return True
-    if len(top.members) > 2:
+def _code_word(top: Top) -> bool:
+    """`errorCode: SessionTimeout`, `returnCode: E1001` beside a message, and no data."""
+    if top.has_data or top.strangers > 1 or top.is_record or top.says_ok:
         return False
     for name, value in top.members.items():
-        if name in _WRAPPERS and isinstance(value, dict):
-            inner = _Top(value)
-            if _flag(inner) or _error_member(inner) or _status_word(inner):
-                return True
+        if not isinstance(value, str) or not value or says_success(value) or value.lstrip("-").isdecimal():
+            continue
+        if top.has_text and name == "status" and _REFUSED.match(value) is not None:
+            return True
+        if name in OF_ERRORS and " " not in value and (top.has_text or complains_of_code(value)):
+            return True
+        if top.has_text and name in NUMBER_FLAGS and _ERROR_CODE.match(value) is not None:
+            return True
+        if top.has_text and name in {"objecttype", "type", "class"} and value.endswith(("Exception", "Fault")):
+            return True
     return False
+
+
+_REFUSED: Final = re.compile(r"REQUEST_(?:NOT_|DENIED|FAILED|ERROR|INVALID|REJECTED)", re.IGNORECASE)
+
+
+def _inner_status(top: Top) -> bool:
+    """`meta: {code: 403}`, `status: {error: true}`, and no data."""
+    return any(_is_failing_head(name, inner) for name, inner in _heads(top))
+
+
+def _heads(top: Top) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield the objects that head an answer without data; what is one level deeper in them counts as theirs."""
+    for name, value in top.members.items():
+        head = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if not isinstance(head, dict):
+            continue
+        if name not in HEADS and not ((name in MORE_HEADS or name.endswith("status")) and top.strangers <= 3):
+            continue
+        if any(is_data(other, top.members[other]) for other in DATA if other != name and other in top.members):
+            continue
+        if name not in HEADS and any(isinstance(other, list) and other for other in top.members.values()):
+            continue
+        inner = dict(islice(head.items(), 20))
+        for part in ("status", "Status", "result"):
+            deeper = inner.get(part)
+            if isinstance(deeper, dict):
+                inner = {**inner, **dict(islice(deeper.items(), 20))}
+        yield name, inner
+
+
+def _is_failing_head(name: str, members: Mapping[str, object]) -> bool:
+    inner = {plain_name(key): part for key, part in members.items()}
+    word = inner.get("rc", inner.get("status", inner.get("result", inner.get("resultcode"))))
+    head = Top(members)
+    if isinstance(word, str) and word.lower() in BAD_WORDS and not inner.keys().isdisjoint(SAYINGS):
+        return name != "result" or head.strangers == 0
+    numbers = (inner.get(key) for key in ("code", "status", "statuscode", "httpstatus"))
+    if inner.get("error") is True or any(
+        isinstance(number, int) and not isinstance(number, bool) and 400 <= number < 600 for number in numbers
+    ):
+        return name != "result"
+    if head.says_ok:
+        return False
+    failures = head.members.get("failures")
+    if name not in {"status", "info", "result"} and (
+        _error_member(head) or (isinstance(failures, list) and is_error_value(failures))
+    ):
+        return True
+    if name in {"result", "messages"} and _flag(head):
+        return head.strangers == 0 and head.has_text
+    return complains(head, claims=name not in {"result", "status", "header", "head"})
+
+
+_CHECKS: Final = (_flag, _error_member, _status_word, _number, _code_word, _inner_status, complains)
+
+
+def failing_part(document: Mapping[str, object]) -> Mapping[str, object] | None:
+    """Return the part of a success status' body that reports a failure, without its data; None where nothing does.
+
+    Its own top-level members are read, and those of an object that wraps all the rest (`{"Response": {"Error": {…}}}`).
+    """
+    return _failing_part(document, depth=0)
+
+
+def _failing_part(document: Mapping[str, object], *, depth: int) -> Mapping[str, object] | None:
+    top = Top(document)
+    for check in _CHECKS:
+        if check(top):
+            return _part_of(document, top)
+    if depth == 2 or any(top.members.get(name) is True for name in FALSE_FLAGS):
+        return None
+    filled = [
+        (name, value)
+        for name, value in top.members.items()
+        if not is_empty(value) and name not in {"id", "jsonrpc", "sign", "signature"}
+    ]
+    if not 0 < len(filled) <= 2:
+        return None
+    parts = (_in_member(top, name, value, depth=depth, is_alone=len(filled) == 1) for name, value in filled)
+    return next((part for part in parts if part is not None), None)
+
+
+def _in_member(top: Top, name: str, value: object, *, depth: int, is_alone: bool) -> Mapping[str, object] | None:
+    if isinstance(value, list):
+        return value[0] if is_alone and len(value) == 1 and _is_lone_error(value[0]) else None
+    if not isinstance(value, dict):
+        return None
+    if name in WRAPPERS or name.endswith(WRAPPER_ENDS):
+        return _in_wrapper(value, depth=depth)
+    if name.endswith(("error", "fault", "exception")) and name not in ERROR_MEMBERS:
+        return value if top.strangers <= 1 and "last" not in name and _has_message(value) else None
+    if (name in _HOLDERS or (is_alone and name not in NO_WRAPPERS)) and not top.says_ok:
+        return _in_holder(value, depth=depth)
+    return None
+
+
+_HOLDERS: Final = words("data message")
+"""Names of wrappers and of data alike."""
+
+
+def _has_message(error: Mapping[str, object]) -> bool:
+    """Return whether an error's object, or one inside it, has a sentence or a code."""
+    for name, value in islice(error.items(), 20):
+        plain = plain_name(name)
+        if isinstance(value, dict):
+            if any(plain_name(inner) in ENTRY_TELLS for inner in value):
+                return True
+        elif not is_empty(value) and (plain in ENTRY_TELLS or plain.endswith(ENVELOPE_ENDS)):
+            return True
+    return False
+
+
+def _in_wrapper(value: Mapping[str, object], *, depth: int) -> Mapping[str, object] | None:
+    """Return the failing part of what a wrapper holds; a small number or a status beside strangers is none."""
+    inner = Top(value)
+    sentence = only_sentence(value)
+    if sentence is not None and complains_of(sentence):
+        return value
+    if any(check(inner) for check in (_flag, _error_member, _code_word, _inner_status, complains)):
+        return _part_of(value, inner)
+    if inner.named == 0 and (_status_word(inner) or (_number(inner) and not OF_ERRORS.isdisjoint(inner.members))):
+        return _part_of(value, inner)
+    return None if depth == 1 else _deeper(inner, depth=depth)
+
+
+def _in_holder(value: Mapping[str, object], *, depth: int) -> Mapping[str, object] | None:
+    """Return the failing part of an object under a name that says nothing: a thing of that name may have failed.
+
+    So only an error's own object, a number that is named after errors, or a head that fails, and nothing beside it.
+    """
+    inner = Top(value)
+    if inner.is_record:
+        return None
+    nested = not inner.strangers and any(
+        isinstance(part, (dict, list)) and name in {"error", "errors", "fault"} and is_error_value(part)
+        for name, part in inner.members.items()
+    )
+    numbered = not inner.strangers and _number(inner) and not OF_ERRORS.isdisjoint(inner.members)
+    if nested or numbered or _inner_status(inner):
+        return _part_of(value, inner)
+    return None if depth == 1 else _deeper(inner, depth=depth)
+
+
+def _deeper(inner: Top, *, depth: int) -> Mapping[str, object] | None:
+    """Look into the wrapper within a wrapper (`{"operation": {"result": {…}}}`)."""
+    for name, value in inner.members.items():
+        if isinstance(value, dict) and (name in WRAPPERS or name.endswith(("response", "result", "error"))):
+            if name.endswith("error"):
+                return value if _has_message(value) else None
+            return _in_wrapper(value, depth=depth + 1)
+    return None
+
+
+def _is_lone_error(entry: object) -> bool:
+    """Return whether a result holds nothing but an error and numbers (`{"statement_id": 0, "error": "…"}`)."""
+    if not isinstance(entry, dict) or not 1 <= len(entry) <= 3 or "id" in entry:
+        return False
+    error = entry.get("error")
+    return (
+        isinstance(error, (str, dict))
+        and is_error_value(error)
+        and all(isinstance(part, int) for name, part in entry.items() if name != "error")
+    )
+
+
+def _part_of(document: Mapping[str, object], top: Top) -> Mapping[str, object]:
+    """Return what of a failing body tells of the failure."""
+    part = error_part(document)
+    for _name, inner in _heads(top):
+        part = {**inner, **part}
+    return part
+
+
+def complaint_of(entries: list[object]) -> list[str] | None:
+    """Return the sentences of a list that is an error and nothing else (`["error", 10100, "apikey: invalid"]`)."""
+    if not 2 <= len(entries) <= 4 or not isinstance(entries[0], str) or entries[0].lower() not in BAD_WORDS:
+        return None
+    if any(isinstance(entry, (dict, list)) for entry in entries):
+        return None
+    if not any(isinstance(entry, int) and not isinstance(entry, bool) for entry in entries):
+        return None
+    return [entry for entry in entries[1:] if isinstance(entry, str) and entry] or None
 
 
 def _is_failing_number(name: str, value: object, *, has_text: bool) -> bool:
@@ -234,23 +337,30 @@ def _is_failing_number(name: str, value: object, *, has_text: bool) -> bool:
     if not isinstance(value, int) or isinstance(value, bool):
         return False
     if 400 <= value < 600:
-        return has_text or name in {"code", "statuscode", "errorcode", "errcode", "responsecode"}
+        return has_text or name in STATUS_CODES
     if name == "status" or not has_text:
         return False
+    if name in OF_ERRORS:
+        return value not in {0, 200}
     return value != 0 and not 100 <= value < 400
+
+
+_BESIDE: Final = words("documentationurl docs helpurl moreinfo requestid traceid correlationid")
 
 
 def only_sentence(document: Mapping[str, object]) -> str | None:
     """Return the sentence of a body that is nothing but one short sentence (`{"message": "Unauthorized"}`)."""
-    if len(document) != 1:
+    members = [(name, value) for name, value in islice(document.items(), 4) if plain_name(name) not in _BESIDE]
+    if len(members) != 1 or len(document) > 3:
         return None
-    ((name, value),) = document.items()
-    if role_of(name) in _TELLING and isinstance(value, str) and len(value) <= 80:
-        return value
+    ((name, value),) = members
+    telling = role_of(name) in TELLING or plain_name(name).endswith("status")
+    if telling and isinstance(value, str) and len(value) <= 80:
+        return value if " " in value else spaced(value)
     return None
 
 
-_KEPT: Final = _ENVELOPE | _TRUE_FLAGS | frozenset(_HEADS) | _WRAPPERS | _ERROR_MEMBERS
+_KEPT: Final = ENVELOPE | TRUE_FLAGS | frozenset(HEADS) | WRAPPERS | ERROR_MEMBERS
 
 
 def error_part(document: Mapping[str, object]) -> dict[str, object]:
@@ -260,7 +370,7 @@ def error_part(document: Mapping[str, object]) -> dict[str, object]:
         plain = plain_name(name)
         nested = isinstance(value, (dict, list))
         if nested and (
-            plain in _DATA or plain == "request" or not (plain in _KEPT or plain.startswith(_ENVELOPE_STARTS))
+            plain in DATA or plain == "request" or not (plain in _KEPT or plain.startswith(ENVELOPE_STARTS))
         ):
             continue
         kept[name] = value

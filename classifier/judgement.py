@@ -6,9 +6,10 @@ reports a failure, or is no data at all, goes on. Where no answer came, the exce
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from classifier import exceptions, retry_time
@@ -59,7 +60,23 @@ def _is_rate(reason: str) -> bool:
 
 def _by_code(signals: Signals) -> Found | None:
     hit = signals.strong_code
-    return None if hit is None else Found(hit.rule.reason, hit.rule.id, hit.code)
+    if hit is None:
+        return None
+    told = signals.words if hit.rule.reason in _FINER_IN_WORDS else None
+    if told is not None and told.rule.reason in _FINER_IN_WORDS[hit.rule.reason]:
+        return Found(told.rule.reason, told.rule.id, told.words)
+    return Found(hit.rule.reason, hit.rule.id, hit.code)
+
+
+_FINER_IN_WORDS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        # RFC 6750 section 3.1: `invalid_token` covers expired and revoked ones; its example says which in words.
+        "token_invalid": frozenset({"token_expired", "token_revoked"}),
+        # `invalid_parameter` beside `api_key is invalid`: the parameter is the credential.
+        "invalid_parameter": frozenset({"token_invalid", "credentials_invalid"}),
+    }
+)
+"""Where a code is coarser than the sentence beside it: the reason it gives, and those that words may give instead."""
 
 
 def _by_words(signals: Signals) -> Found | None:
@@ -287,6 +304,15 @@ def _retry_at(found: Found, reading: Reading, observed_at: datetime) -> datetime
     return None
 
 
+def _by_lost_credentials(exchange: Exchange, trace: Trace | None) -> Found | None:
+    """Read a refusal by another host, where a redirect led: it never saw the credentials, so the host is wrong."""
+    if not exchange.without_credentials or exchange.status not in {401, 403}:
+        return None
+    found = Found("redirected", "redirect.credentials_left", "another host")
+    _note(trace, "redirect", found, found.saw)
+    return found
+
+
 def _by_dialect(reading: Reading, dialect: Dialect | None, trace: Trace | None) -> Found | None:
     if dialect is None:
         return None
@@ -316,7 +342,11 @@ def judge(
     call = call_of(exchange, endpoint)
     if not success:
         reading = read_failure(exchange)
-        found = _by_dialect(reading, dialect, trace) or _decide_failure(reading, trace)
+        found = (
+            _by_lost_credentials(exchange, trace)
+            or _by_dialect(reading, dialect, trace)
+            or _decide_failure(reading, trace)
+        )
     else:
         if dialect is None and trace is None and is_plainly_data(exchange):
             return judgement_of(_OK, f"{call} answered {status}")

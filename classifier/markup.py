@@ -10,8 +10,9 @@ _ROOT: Final = re.compile(r"<([A-Za-z_][\w.\-]*:)?([A-Za-z_][\w.\-]*)((?:\s[^<>]
 _LEAF: Final = re.compile(r"<(?:[A-Za-z_][\w.\-]{0,60}:)?([A-Za-z_][\w.\-]{0,60})(?:\s[^<>]{0,500})?>([^<>]{1,1000})<")
 _CDATA: Final = re.compile(r"<!\[CDATA\[|\]\]>")
 _ATTRIBUTE: Final = re.compile(r"([A-Za-z_][\w.\-:]{0,60})\s{0,5}=\s{0,5}(?:\"([^\"<>]{0,300})\"|'([^'<>]{0,300})')")
-_ERROR_ELEMENT: Final = re.compile(r"<(?:err|error|status|fault)(\s[^<>]{1,500})>", re.IGNORECASE)
+_ERROR_ELEMENT: Final = re.compile(r"<(?:err|error|status|fault|rpc-error)(\s[^<>]{1,500})>", re.IGNORECASE)
 _HTML: Final = re.compile(r"<(?:!doctype html|html[\s>]|head[\s>]|body[\s>])", re.IGNORECASE)
+_ENVELOPE: Final = re.compile(r"\s*(?:<\?xml[^<>]{0,200}>\s*)?<(?:[A-Za-z_][\w.\-]*:)?envelope[\s>]", re.IGNORECASE)
 _HEADING: Final = re.compile(r"<(title|h1|h2|h3)(?:\s[^<>]{0,500})?>([^<>]{1,300})<", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^<>]{0,1000}>")
 _SCRIPT: Final = re.compile(r"<(script|style)\b", re.IGNORECASE)
@@ -26,7 +27,8 @@ _LOGIN_MARK: Final = re.compile(
 class Xml:
     """An XML document: its root's local name and attributes (names in lower case), its leaves in order.
 
-    inner: attributes of error elements inside; names: local names of the first 60 elements, in lower case.
+    inner: attributes of error elements inside; names: local names of the first 60 elements, in lower case; depth: how
+    many elements begin before the first leaf.
     """
 
     root: str
@@ -34,6 +36,7 @@ class Xml:
     leaves: tuple[tuple[str, str], ...]
     inner: tuple[tuple[str, str], ...]
     names: frozenset[str]
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Html:
 
 def is_html(text: str) -> bool:
     """Return whether a text's beginning is a web page."""
-    return _HTML.search(text, 0, 1_024) is not None
+    return _HTML.search(text, 0, 1_024) is not None and _ENVELOPE.match(text) is None
 
 
 def read_xml(text: str) -> Xml | None:
@@ -75,8 +78,9 @@ def read_xml(text: str) -> Xml | None:
         for element in _ERROR_ELEMENT.findall(head)[:3]
         for name, double, single in _ATTRIBUTE.findall(element)
     )
-    names = frozenset(name.rpartition(":")[2].lower() for name in re.findall(r"<([A-Za-z_][\w.:\-]{0,60})", head)[:60])
-    return Xml(found.group(2), attributes, leaves, inner, names)
+    names = [name.rpartition(":")[2] for name in re.findall(r"<([A-Za-z_][\w.:\-]{0,60})", head)[:60]]
+    depth = names.index(leaves[0][0]) if leaves and leaves[0][0] in names else 0
+    return Xml(found.group(2), attributes, leaves, inner, frozenset(name.lower() for name in names), depth)
 
 
 def read_html(text: str) -> Html:

@@ -51,7 +51,8 @@ _ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             "errmsg errorsummary title text info faultstring exceptionmessage developermessage usermessage "
             "errorusertitle errorusermsg hint explanation summary failurereason errordetail statusmessage "
             "longmessage shortmessage localizedmessage displaymessage cause problem errorusermessage verbose "
-            "statustext additionalinfo moreinfo errorreason msgs note",
+            "statustext additionalinfo moreinfo errorreason msgs note desc replytext statusdesc statusdetail rm "
+            "errortext",
             Role.FIELDS: "error errors fielderrors validationerrors reasons faults failures",
             Role.EITHER: "reason status type err stat result failure fault exception warnings response "
             "state statusdescription",
@@ -82,7 +83,7 @@ def plain_name(name: str) -> str:
     return _plain_short(name) if len(name) <= 40 else ""
 
 
-_SENTENCE_ENDS: Final = ("message", "msg", "description", "errortext")
+_SENTENCE_ENDS: Final = ("message", "msg", "description", "errortext", "desc")
 
 
 @lru_cache(maxsize=4096)

@@ -40,6 +40,7 @@ class Exchange:
     content encoding, at most 64 KiB of it; exception: outermost first, then its causes; empty where an answer came
     whole.
     clipped: True where the body went on beyond what is kept here, so that its end says nothing.
+    without_credentials: True where a redirect led to another origin, so that our credentials stayed behind.
     """
 
     method: str
@@ -50,6 +51,7 @@ class Exchange:
     body: bytes = b""
     exception: tuple[ExceptionLink, ...] = ()
     clipped: bool = False
+    without_credentials: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,7 +179,7 @@ _PAIRS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "delta": {"token": "pagetoken"},
         "skip": {"token": "pagetoken"},
         "scroll": {"id": "pagetoken", "token": "pagetoken"},
-        "service": {"account": "account"},
+        "service": {"account": "account", "key": "apikey"},
         "json": {"web": "jwt"},
     }
 )
@@ -209,9 +209,43 @@ def _fold(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(folded)
 
 
+_CHINESE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "过期": "expired",
+        "失效": "expired",
+        "无效": "invalid",
+        "非法": "invalid",
+        "未授权": "unauthorized",
+        "未登录": "not login",
+        "重新登录": "login again",
+        "请先登录": "please login",
+        "令牌": "token",
+        "密钥": "apikey",
+        "签名": "signature",
+        "错误": "error",
+        "密码": "password",
+        "无权限": "no permission",
+        "没有权限": "no permission",
+        "权限不足": "insufficient permission",
+        "频繁": "too frequently",
+        "超限": "limit exceed",
+        "限流": "throttle",
+        "系统繁忙": "system busy",
+        "服务器": "server",
+        "内部": "internal",
+        "维护": "maintenance",
+    }
+)
+"""What Chinese vendors write of credentials, throttling and their own faults, in the words of the phrases."""
+_CHINESE_WORD: Final = re.compile("|".join(sorted(_CHINESE, key=len, reverse=True)))
+
+
 def words_of(text: str) -> tuple[str, ...]:
     """Return a text's folded words, with `.` where a sentence ends. Reads its first 1,000 characters."""
-    return _fold(_WORD.findall(text[:_LONGEST_TEXT].lower()))
+    read = text[:_LONGEST_TEXT].lower()
+    if not read.isascii() and _CHINESE_WORD.search(read) is not None:
+        read = _CHINESE_WORD.sub(lambda found: f" {_CHINESE[found.group()]} ", read)
+    return _fold(_WORD.findall(read))
 
 
 _CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|[0-9]+")
@@ -345,6 +379,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sbkc",
         "unexpected token|character|end|eof|identifier",
         "token ~~ position|line|column|json|offset",
+        "invalid|unexpected input ~ token",
         "invalid|malformed|unparseable json|xml|yaml|csv|syntax",
         "json ~ parse|decode|malformed|invalid|syntax",
         "could not parse|not parse|parse error",
@@ -397,6 +432,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "useragent ~~ missing|invalid|require|string|must|header|forbidden|blocked",
         "missing|invalid|no|require ~ useragent",
         "must|require|use|only ~ https|ssl|tls",
+        "http request ~ sent ~ https|ssl|tls",
+        "speaking ~ http",
         "https|ssl|tls ~ require|only",
         "csrf|xsrf",
         "referer|origin header|checking",
@@ -421,7 +458,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "quota_daily",
         "quota_daily",
         "sbuftvkc",
-        "daily|day ~~ limit|quota|ratelimit|cap",
+        "daily|day ~~ limit|quota|ratelimit|cap|threshold",
         "limit|quota|ratelimit|request|call ~~ per day",
         "quota|limit ~ day|daily",
         "limit|quota|request|downloaded|allowed ~~ today",
@@ -449,7 +486,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "throttle",
         "slow down",
         "slowdown",
-        "too many|much ~ request|call|api|attempt|operation|http",
+        "too many|much ~ request|call|api|attempt|operation|http|action|actions",
         "too many query",
         "toomanyrequests",
         "request|call|query|invocation|api|usage|qps|traffic|transaction|connection limit",
@@ -477,7 +514,10 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "complexity budget|limit|exceed",
         "field limit exceed",
         "request frequency|flood",
-        "frequency ~ limit|high|exceed",
+        "frequency|frequently ~ limit|high|exceed|access",
+        "limit reach .",
+        "not enough token",
+        "token bucket",
         "too frequent|frequently|quickly|fast",
         "api|minute|hour|second|minutely|request|call ~ limit ~ exceed|reach|exhausted",
         "wait ~~ before ~ request|again|retry|retrying|trying|try|sending|making",
@@ -537,8 +577,19 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "expired ~ token|apikey|credential|session|key|secret|password|jwt|certificate|authorization|"
         "authentication|login",
         "password ~~ changed|reset|change",
+        "session timeout",
         rank=42,
         source="RFC 6750 section 3.1",
+    ),
+    _rule(
+        "session",
+        "token_expired",
+        "suf",
+        "invalid|unknown|incorrect|bad session",
+        "session ~~ invalid|inactive|ended|over",
+        "session ~ not ~ valid|found|exist|exists|active",
+        "no ~ valid|active session",
+        rank=42,
     ),
     _rule(
         "token_revoked",
@@ -649,6 +700,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "support to enabled",
         "opt in require",
         "not opted",
+        "not have ~ feature",
         rank=49,
     ),
     _rule(
@@ -693,7 +745,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "permission_missing",
         "sbufkc",
         "not|missing|insufficient|require|must|no|inadequate|additional|incorrect|only ~~ permission|role|rights",
-        "permission|role|rights ~~ denied|require|missing|violation|insufficient|error|not|failed",
+        "permission|role|rights ~~ denied|require|missing|violation|insufficient|error|not|failed|exception",
         "denied ~ permission",
         "not ~ permitted|entitled|privileged",
         "admin|owner ~ only|require|access|role|rights",
@@ -709,7 +761,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sbufkc",
         f"{_WRONG}|missing|expired ~ token|apikey|jwt|bearer",
         f"token|apikey|jwt|bearer ~~ {_WRONG}",
-        "token|apikey|jwt|bearer ~~ not ~ valid|recognized|exist|correct|accepted|active|match|authorized|"
+        "token|apikey|jwt|bearer ~~ not ~ valid|recognized|exist|exists|registered|correct|accepted|active|match|"
+        "authorized|"
         "authenticated|"
         "verified|allowed|known|found",
         "token|apikey ~ missing|require|empty",
@@ -725,7 +778,9 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "token_invalid",
         "suf",
         "invalid|incorrect|wrong key",
+        "invalid|incorrect|wrong|unknown user|application|app|auth|session key",
         "key ~ invalid|incorrect|not valid",
+        "not ~ valid key",
         rank=53,
     ),
     _rule(
@@ -833,6 +888,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "internalerror",
         "server|system|backend|database|service|infrastructure error|failed|fault|exception",
         "backend ~ error|failed",
+        "error reading|connecting|writing|querying ~ database",
         "fatal error",
         rank=62,
     ),

@@ -9,12 +9,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl
 
 from classifier import envelopes, markup
+from classifier.complaints import complains_of, complains_of_code
 from classifier.members import Collector, Role, Said, plain_name, role_of, words
 from classifier.outcome import Exchange
+from classifier.wrapping import BAD_WORDS
 
 LONGEST_BODY: Final = 65_536
 _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
@@ -119,10 +122,11 @@ def _take_xml(reading: Reading, xml: markup.Xml) -> None:
     if xml.root.lower() == "envelope" and "fault" in xml.names:
         said = next((value.lower() for name, value in xml.leaves if plain_name(name) in {"faultcode", "value"}), "")
         reading.soap_fault = "client" if "client" in said or "sender" in said else "server"
-    for name, value in (*xml.attributes.items(), *xml.inner):
-        if name in {"code", "status", "errorcode", "type"}:
+    for written, value in (*xml.attributes.items(), *xml.inner):
+        name = plain_name(written)
+        if name in {"code", "status", "errorcode", "type", "subcode"}:
             collector.take(name, value, Role.CODE)
-        elif name in {"message", "msg"}:
+        elif name in {"message", "msg", "statustext", "errordescr", "errormessage"}:
             collector.take(name, value, Role.TEXT)
     for name, value in xml.leaves:
         plain = plain_name(name)
@@ -131,27 +135,73 @@ def _take_xml(reading: Reading, xml: markup.Xml) -> None:
             continue  # whose fault it is, and nothing of what it is
         if plain in _XML_CODES:
             collector.take(plain, local, Role.CODE)
-        elif plain in _XML_TEXTS:
+        elif plain in _XML_TEXTS or plain.startswith("err") or plain.endswith(("msg", "message")):
             collector.take(plain, value, Role.TEXT)
+
+
+_XML_BAD: Final = BAD_WORDS | {"false", "no", "n"}
+_XML_ENDS: Final = words(
+    "ack highestseverity issuccessful issuccesfull issuccess success succeeded errcount errorcount"
+)
+"""Leaves that tell in a word how the call ended, and stand among the first."""
 
 
 def _xml_fails(xml: markup.Xml) -> bool:
     root = xml.root.lower()
-    if root in _XML_FAILURES:
+    if root in _XML_FAILURES or (root == "rpc-reply" and "rpc-error" in xml.names):
         return True
-    if root in {"envelope", "methodresponse"}:
-        return "fault" in xml.names
-    if (
-        xml.attributes.get("status", "").lower() in envelopes.BAD_WORDS
-        or xml.attributes.get("stat", "").lower() in envelopes.BAD_WORDS
-    ):
+    if root in {"envelope", "methodresponse"} and "fault" in xml.names:
         return True
-    first = next(iter(xml.leaves), ("", ""))
-    if plain_name(first[0]) in _XML_FLAGS and first[1].lower() in envelopes.BAD_WORDS | {"false"}:
-        return any(plain_name(name) in _XML_TEXTS for name, _text in xml.leaves[1:5])
+    if _attributes_fail(xml.attributes):
+        return True
+    if not xml.leaves:
+        return any(name == "code" and complains_of_code(value) for name, value in xml.inner)
+    return _leaves_fail(xml, root)
+
+
+def _leaves_fail(xml: markup.Xml, root: str) -> bool:
+    """Return whether a document's first leaves, near its root, tell of a failure; those of rows lie deeper."""
+    leaves = [(plain_name(name), value.lower()) for name, value in xml.leaves[:8]]
+    name, value = leaves[0]
+    near = 4 if root == "envelope" else 2 if name in _XML_ENDS or root.endswith("response") else 1
+    is_told = any(other in _XML_TEXTS or other.startswith(("err", "statusde")) for other, _value in leaves[1:5])
+    if name in _XML_FLAGS and value in _XML_BAD:
+        return is_told and xml.depth <= near
+    for name, value in leaves[:3]:
+        if name in _XML_ENDS and (value in _XML_BAD or (name.endswith("count") and value.strip("0").isdecimal())):
+            return xml.depth <= max(near, 2) and (is_told or "errors" in xml.names)
+    name, value = leaves[0]
+    if len(xml.leaves) <= 8 and (name in _XML_ERRORS or (name in _XML_ERROR_CODES and value.strip("0"))):
+        return name in _XML_ERRORS or (len(leaves) > 1 and leaves[1][0] in _XML_ERRORS)
     if root in {"response", "result"} and "errors" in xml.names and "error" in xml.names:
-        return plain_name(first[0]) in _XML_CODES | _XML_TEXTS
-    return False
+        return name in _XML_CODES | _XML_TEXTS
+    return len(xml.leaves) <= 6 and xml.depth <= 1 and _reply_complains(leaves)
+
+
+_XML_ERRORS: Final = words("errmsg errormsg errormessage errortext")
+_XML_ERROR_CODES: Final = words("errcode errorcode errorno errno")
+
+
+def _attributes_fail(attributes: Mapping[str, str]) -> bool:
+    """Return whether a root's attributes tell of a failure: `status="fail"`, `status="400"`, `errorCode="551"`."""
+    said = {plain_name(name): value.strip().lower() for name, value in attributes.items()}
+    status = said.get("status", "")
+    if status in BAD_WORDS or said.get("stat", "") in BAD_WORDS:
+        return True
+    if len(status) == 3 and status.isdecimal() and status[0] in "45" and "statustext" in said:
+        return True
+    return bool(said.get("errorcode", "").strip("0")) and bool(said.get("errordescr") or said.get("errormessage"))
+
+
+def _reply_complains(leaves: list[tuple[str, str]]) -> bool:
+    """Return whether a short reply is a number and a sentence that complains (`<code>110</code><detail>…</detail>`)."""
+    code, text = leaves[-2:] if len(leaves) > 1 else (("", ""), ("", ""))
+    return (
+        code[0] in {"code", "errorcode", "resultcode", "returncode"}
+        and code[1].lstrip("-").isdecimal()
+        and text[0] in {"detail", "message", "msg", "description", "text"}
+        and complains_of(text[1])
+    )
 
 
 _HEADER_CODES: Final = ("x-amzn-errortype", "x-ms-error-code", "x-error-code", "x-amz-error-code", "grpc-message")
@@ -193,10 +243,33 @@ def _take_json(reading: Reading, text: str) -> None:
         _salvage(reading, text)
 
 
+_PHRASE_OF_STATUS: Final[Mapping[int, frozenset[str]]] = MappingProxyType(
+    {
+        400: frozenset({"bad request"}),
+        401: frozenset({"unauthorized", "authorization required"}),
+        402: frozenset({"payment required"}),
+        403: frozenset({"forbidden"}),
+        404: frozenset({"not found"}),
+        405: frozenset({"not allowed", "method not allowed"}),
+        500: frozenset({"internal server error"}),
+        502: frozenset({"bad gateway"}),
+        503: frozenset({"service unavailable", "service temporarily unavailable"}),
+        504: frozenset({"gateway timeout", "gateway time-out"}),
+    }
+)
+
+
+def _repeats(heading: str, status: int | None) -> bool:
+    """Return whether a heading says no more than the status, as on the stock pages of nginx and Apache."""
+    said = heading.lower().removeprefix("error").removeprefix(" ").removeprefix(str(status)).strip(" -:.!")
+    return said in _PHRASE_OF_STATUS.get(status or 0, ()) or not said
+
+
 def _take_page(reading: Reading, text: str) -> None:
     reading.kind = Kind.HTML
     reading.html = page = markup.read_html(text)
-    reading.texts.extend(page.headings or (page.text,))
+    headings = [heading for heading in page.headings if not _repeats(heading, reading.exchange.status)]
+    reading.texts.extend(headings if page.headings else (page.text,))
 
 
 def _take_document(reading: Reading, text: str) -> None:
@@ -206,11 +279,15 @@ def _take_document(reading: Reading, text: str) -> None:
         _take_xml(reading, xml)
 
 
+_COUNTED: Final = re.compile(r"\AL_|\d+\Z")
+"""What PayPal's NVP puts around a member's name (`L_LONGMESSAGE0`)."""
+
+
 def _take_form(reading: Reading, text: str) -> None:
     reading.kind = Kind.FORM
     collector = Collector(reading)
     for name, value in parse_qsl(text[:4_096])[:40]:
-        collector.take(name, value, role_of(name))
+        collector.take(name, value, role_of(_COUNTED.sub("", name)))
 
 
 def _take_text(reading: Reading, text: str) -> None:
@@ -287,11 +364,17 @@ def _read_success_json(reading: Reading, body: bytes, *, wants_document: bool) -
     reading.document = document
     if isinstance(document, list) and len(document) == 1 and isinstance(document[0], dict) and len(document[0]) == 1:
         document = document[0]
+    if isinstance(document, list):
+        complaint = envelopes.complaint_of(document)
+        if complaint is not None:
+            reading.reports_failure = True
+            Collector(reading).into(complaint)
     if not isinstance(document, dict):
         return
-    if envelopes.reports_failure(document):
+    part = envelopes.failing_part(document)
+    if part is not None:
         reading.reports_failure = True
-        Collector(reading).into(envelopes.error_part(document))
+        Collector(reading).into(part)
         if not (reading.texts or reading.codes):
             Collector(reading).into(document)
         return
@@ -345,6 +428,11 @@ def _read_success_markup(reading: Reading, text: str, declared: str) -> None:
             _take_xml(reading, xml)
 
 
+_FORM_FAILS: Final = re.compile(
+    rb"(?:\A|&)(?:ACK|status|result|response)=(?:error|fail(?:ed|ure)?)(?=&)", re.IGNORECASE
+)
+
+
 def _read_success_text(reading: Reading, body: bytes, declared: str) -> None:
     if "json" in declared and not is_clipped(reading.exchange):
         text = _decoded(body).strip()
@@ -355,10 +443,17 @@ def _read_success_text(reading: Reading, body: bytes, declared: str) -> None:
     elif "urlencoded" in declared and b"error=" in body[:200]:
         _take_form(reading, _decoded(body[:4_096]))
         reading.reports_failure = bool(reading.codes or reading.texts)
+    elif _FORM_FAILS.search(body, 0, 1_024) is not None and not any(blank in body[:1_024] for blank in (b" ", b"\n")):
+        _take_form(reading, _decoded(body[:4_096]))
+        reading.reports_failure = True
     else:
         reading.kind = Kind.TEXT
         if len(body) <= 80 and b"\n" not in body.strip() and declared in {"", "text/plain", "text/html"}:
             reading.texts.append(_decoded(body).strip())
+
+
+_GUARD: Final = re.compile(rb"\)\]\}'?,?[ \t]*\r?\n|for ?\((?:;;|;)\);")
+"""What some vendors put before their JSON so that no script tag can run it."""
 
 
 def is_plainly_data(exchange: Exchange) -> bool:
@@ -373,6 +468,8 @@ def read_success(exchange: Exchange, *, wants_document: bool = False) -> Reading
     """Return what an answer with a success status says. wants_document: parse its JSON whatever it looks like."""
     reading = Reading(exchange=exchange)
     body = exchange.body if len(exchange.body) <= LONGEST_BODY else exchange.body[:LONGEST_BODY]
+    if body[:1] in {b")", b"f"} and (guard := _GUARD.match(body)) is not None:
+        body = body[guard.end() :]
     start = body[:64].lstrip(_BLANK)[:1]
     if exchange.headers.get("grpc-status", "0") != "0":
         _take_headers(reading, exchange.headers)

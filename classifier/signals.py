@@ -62,7 +62,8 @@ def where_of(reading: Reading) -> Where:
     if status < 300:
         return Where.BODY
     if status in _WHERE:
-        return _WHERE[status]
+        outer = reading.exchange.status or 0
+        return _WHERE[status] | Where.BODY if outer < 300 and status in {404, 410} else _WHERE[status]
     if status >= 500:
         return Where.FAULT
     return _BAD_OR_TOKEN if reading.exchange.phase is Phase.TOKEN else Where.BAD

@@ -19,6 +19,9 @@ class DeadlineInterrupt(DeadlineReached):
     def __init__(self) -> None:
         super().__init__(0.0, "code that did not come back in time")
 
+    def __str__(self) -> str:
+        return "the run outlived its budget in code that did not come back by itself"
+
 
 class StopReason(StrEnum):
     """Why a run must not go on."""

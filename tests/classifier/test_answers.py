@@ -1,6 +1,7 @@
 """What single answers mean: data that quotes errors, pages where data should be, headers, phases, broken bodies."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -231,3 +232,122 @@ def test_an_error_status_counts_though_its_body_broke_off() -> None:
 
 def test_no_answer_and_no_exception_is_a_failed_connection() -> None:
     assert judge(Exchange(method="GET", url="https://x/"), observed_at=NOW).reason == "connection_failed"
+
+
+NGINX_PAGE: Final = (
+    "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n"
+    "<hr><center>nginx/1.24.0</center>\r\n</body>\r\n</html>\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "title", "reason"),
+    [
+        (401, "401 Authorization Required", "unauthorized"),
+        (403, "403 Forbidden", "forbidden"),
+        (404, "404 Not Found", "not_found"),
+        (502, "502 Bad Gateway", "gateway"),
+        (503, "503 Service Temporarily Unavailable", "unavailable"),
+    ],
+)
+def test_a_stock_page_that_repeats_the_status_says_no_more_than_it(status: int, title: str, reason: str) -> None:
+    verdict = answer(status, NGINX_PAGE.format(title), HTML)
+    assert (verdict.reason, verdict.rule) == (reason, f"status.{status}")
+
+
+def test_a_page_of_the_same_make_that_says_more_is_read() -> None:
+    assert answer(403, NGINX_PAGE.format("Your IP address is not allowed"), HTML).reason == "ip_not_allowed"
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "400 The plain HTTP request was sent to HTTPS port",
+        "Reason: You're speaking plain HTTP to an SSL-enabled server port.",
+    ],
+)
+def test_plain_http_to_a_tls_port_is_our_wrong_protocol(title: str) -> None:
+    assert answer(400, NGINX_PAGE.format(title), HTML).reason == "wrong_client"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("The access token expired", "token_expired"),
+        ("The access token was revoked", "token_revoked"),
+        ("The access token is malformed", "token_invalid"),
+    ],
+)
+def test_the_sentence_beside_invalid_token_says_what_is_wrong_with_it(said: str, reason: str) -> None:
+    """RFC 6750 section 3.1: the code stands for expired, revoked and malformed ones alike."""
+    challenge = {**JSON, "www-authenticate": f'Bearer realm="x", error="invalid_token", error_description="{said}"'}
+    assert answer(401, "", challenge).reason == reason
+    assert answer(401, {"error": "invalid_token", "error_description": said}).reason == reason
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_host_that_never_saw_the_credentials_says_nothing_about_them(status: int) -> None:
+    exchange = Exchange(
+        method="GET",
+        url="https://elsewhere.example.com/x",
+        status=status,
+        headers=JSON,
+        body=b'{"error": "invalid_token"}',
+        without_credentials=True,
+    )
+    verdict = judge(exchange, observed_at=NOW)
+    assert (verdict.name, verdict.reason) == (HealthName.VENDOR_CLIENT_ERROR, "redirected")
+    assert judge(replace(exchange, without_credentials=False), observed_at=NOW).name is HealthName.UNAUTHORIZED
+    assert judge(replace(exchange, status=429), observed_at=NOW).name is HealthName.RATE_LIMIT_EXCEEDED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"policy": {"message": "Access denied page text", "code": "403"}}, id="a single record"),
+        pytest.param({"code": "login.error", "text": "Invalid credentials", "locale": "en"}, id="a translation"),
+        pytest.param({"message": "success", "data": {"error": "Unauthorized"}}, id="a record of an error"),
+        pytest.param({"status": "closed", "message": "Access denied"}, id="a thing with a life of its own"),
+        pytest.param({"code": 0, "message": "Authentication failed logins report"}, id="code 0 beside such words"),
+        pytest.param({"error": "OK", "status_code": 1, "results": [{"id": 1}]}, id="an error named OK"),
+        pytest.param({"error_rate": 0.1, "errors": 3, "requests": 30}, id="a count"),
+        pytest.param(["error", "warning", "info"], id="a list of words"),
+        pytest.param(b')]}\'\n[{"id": 1, "status": "error"}]', id="behind a guard against script tags"),
+    ],
+)
+def test_a_record_that_talks_of_errors_is_no_failure(body: object) -> None:
+    assert answer(200, body).name is HealthName.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        pytest.param({"code": 5, "response": "Invalid API key"}, "token_invalid", id="a sentence under response"),
+        pytest.param({"result": {"status": "Invalid session key"}, "error": None}, "token_expired", id="in a status"),
+        pytest.param(["error", 10100, "apikey: invalid"], "token_invalid", id="a list"),
+        pytest.param({"code": -1, "msg": "token\u5931\u6548"}, "token_expired", id="Chinese"),
+        pytest.param({"a_response": {"error": {"code": 7, "msg": "App call limited"}}}, "rate_limit", id="wrapped"),
+        pytest.param({"service-error": {"status": {"statusText": "Invalid API Key"}}}, "token_invalid", id="named so"),
+        pytest.param({"header": {"code": 9, "desc": "Login failed"}, "body": {}}, "credentials_invalid", id="a head"),
+    ],
+)
+def test_a_wrapper_that_complains_is_a_failure(body: object, reason: str) -> None:
+    assert answer(200, body).reason == reason
+
+
+XML: Final = {"content-type": "text/xml"}
+
+
+@pytest.mark.parametrize(
+    ("body", "fails"),
+    [
+        pytest.param("<r><Ack>Failure</Ack><Errors><ShortMessage>Token</ShortMessage></Errors></r>", True, id="ack"),
+        pytest.param("<login errorCode='551' errorDescr='Authentication failed'/>", True, id="attributes"),
+        pytest.param("<x status='400' status_text='Authentication failed'/>", True, id="a status and its text"),
+        pytest.param("<x status='200' status_text='OK'><task/></x>", False, id="a status of success"),
+        pytest.param("<jobs><job><status>failed</status><message>disk</message></job></jobs>", False, id="rows"),
+        pytest.param("<Envelope><Body><RESULT><SUCCESS>TRUE</SUCCESS></RESULT></Body></Envelope>", False, id="no page"),
+    ],
+)
+def test_xml_is_read_near_its_root(body: str, *, fails: bool) -> None:
+    assert (answer(200, body, XML).name is not HealthName.HEALTHY) is fails

@@ -22,6 +22,7 @@ from classifier.exceptions import chain, meaning
 from classifier.reasons import REASONS
 from classifier.statuses import reason_of_status
 from classifier.vocabulary import HealthName
+from worker.in_flight import DeadlineInterrupt
 
 INTERNAL: Final = HealthName.INTERNAL_ERROR
 VENDOR: Final = HealthName.VENDOR_SERVER_ERROR
@@ -402,3 +403,11 @@ def test_an_exception_of_a_vendors_own_library_is_read_by_its_code_and_name(text
     decided = meaning(exception_links(text))
     assert decided is not None
     assert decided.reason == reason
+
+
+def test_code_that_had_to_be_interrupted_is_told_without_a_budget_that_nobody_knows() -> None:
+    exchange = Exchange(method="GET", url="https://api.example.com/v1", exception=chain(DeadlineInterrupt()))
+    verdict = judge(exchange, observed_at=datetime(2026, 1, 9, tzinfo=UTC))
+    assert verdict.reason == "budget_spent"
+    assert "did not come back by itself" in verdict.sentence
+    assert " 0 s" not in verdict.sentence

@@ -29,6 +29,7 @@ class CapturedExchange:
 
     attempt: from 1, of the same request; decision: what was made of it (`accept`, `retry` …), empty until decided;
     is_clipped: the body went on beyond what is kept here;
+    without_credentials: a redirect led to another origin, so that they stayed behind;
     bytes_received: of the body, on the wire; headers: the answer's, names in lower case.
     """
 
@@ -48,6 +49,7 @@ class CapturedExchange:
     attempt: int = 1
     waited_ms: int = 0
     exception: tuple[ExceptionLink, ...] = ()
+    without_credentials: bool = False
     decision: str = ""
 
     @property
@@ -66,6 +68,7 @@ class CapturedExchange:
             body=self.body,
             clipped=self.is_clipped,
             exception=self.exception,
+            without_credentials=self.without_credentials,
         )
 
 
@@ -113,6 +116,7 @@ class Capture:
         is_whole: bool = True,
         bytes_received: int = 0,
         error: BaseException | None = None,
+        without_credentials: bool = False,
     ) -> CapturedExchange:
         """Keep an exchange that ended. headers: names in lower case; body: its beginning, unpacked, as it came.
 
@@ -142,6 +146,7 @@ class Capture:
             attempt=attempt,
             waited_ms=waited_ms,
             exception=exception_links(error, redactor) if error is not None else (),
+            without_credentials=without_credentials,
         )
         self.bytes_received += bytes_received
         self._keep(exchange)
@@ -189,7 +194,8 @@ class Capture:
     def evidence(self, exchange: Exchange, *, body_bytes: int = EVIDENCE_BYTES) -> dict[str, object]:
         """Return what a person needs to see of an exchange, ready for JSON; of the body, so many bytes as text."""
         text = exchange.body[:body_bytes].decode("utf-8", "replace").replace("\x00", "\ufffd")
-        return {
+        told: dict[str, object] = {"without_credentials": True} if exchange.without_credentials else {}
+        return told | {
             "method": exchange.method,
             "url": exchange.url,
             "phase": exchange.phase.value,

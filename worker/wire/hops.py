@@ -32,7 +32,10 @@ _PLAIN_HEADER: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hop:
-    """One exchange to be made. waited_s: before it; redirects: that led here."""
+    """One exchange to be made. waited_s: before it; redirects: that led here.
+
+    without_credentials: a redirect led to another origin, where the request's credentials may not go.
+    """
 
     method: str
     url: str
@@ -43,6 +46,7 @@ class Hop:
     waited_s: float = 0.0
     is_streamed: bool = False
     redirects: int = 0
+    without_credentials: bool = False
 
 
 def first_hop(request: Request, base: Headers, *, attempt: int, waited_s: float, is_streamed: bool) -> Hop:
@@ -94,6 +98,7 @@ def next_hop(
     if hop.redirects >= most_redirects:
         raise TooManyRedirectsError(hop.redirects, shown)
     method, content, kept = hop.method, hop.content, hop.headers
+    without_credentials = hop.without_credentials
     if status not in _KEEP_METHOD and method != "HEAD" and (status == 303 or method == "POST"):
         method, content = "GET", None
         kept = {name: header for name, header in kept.items() if name not in _BODY_HEADERS}
@@ -105,9 +110,18 @@ def next_hop(
         if redactor.holds_secret(target):
             raise RedirectRefusedError(status, shown, "its URL carries a credential to another host")
         if str(to) not in hop.request.send_auth_to:
-            kept = _without_credentials(hop.request, kept, redactor)
+            allowed = _without_credentials(hop.request, kept, redactor)
+            without_credentials = without_credentials or len(allowed) < len(kept) or bool(hop.request.auth_query)
+            kept = allowed
     return replace(
-        hop, method=method, url=target, headers=kept, content=content, waited_s=0.0, redirects=hop.redirects + 1
+        hop,
+        method=method,
+        url=target,
+        headers=kept,
+        content=content,
+        waited_s=0.0,
+        redirects=hop.redirects + 1,
+        without_credentials=without_credentials,
     )
 
 

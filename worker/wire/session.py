@@ -418,6 +418,7 @@ class VendorSession:
             is_whole=is_whole,
             bytes_received=0 if under_way.body is None else under_way.body.received_bytes,
             error=error,
+            without_credentials=hop.without_credentials,
         )
 
     def _take_cookies(self, ready: requests.PreparedRequest, origin: Origin, raw: Any) -> None:

@@ -88,6 +88,10 @@ def test_another_origin_gets_no_credentials(
     assert not {"authorization", "x-strange-name", "x-note", "cookie"} & set(seen.headers)
     assert (seen.target, seen.headers["x-plain"]) == ("/to", "yes")
     assert server.seen[1].headers["x-strange-name"] == SECRET
+    hop, target = run.capture.kept()[-2:]
+    assert (hop.without_credentials, target.without_credentials) == (False, True)
+    assert run.capture.evidence(target.as_exchange())["without_credentials"] is True
+    assert "without_credentials" not in run.capture.evidence(hop.as_exchange())
 
 
 def test_an_origin_that_the_request_names_gets_them(
@@ -97,6 +101,7 @@ def test_an_origin_that_the_request_names_gets_them(
     url = leads_to(server, other_server.url + "/to")
     run.session.send(get(url, auth_headers={"X-Api-Key": SECRET}, send_auth_to=(other_server.url,)))
     assert other_server.seen[0].headers["x-api-key"] == SECRET
+    assert not run.capture.kept()[-1].without_credentials
 
 
 def test_a_key_in_the_query_comes_along_within_its_origin(server: FaultServer, open_run: OpenRun) -> None:

@@ -1,0 +1,82 @@
+"""Whether an answer that is nothing but wrapping says in words that the call failed.
+
+Only words on credentials, throttling and the vendor's own faults count: a sentence may be about anything else.
+"""
+
+import re
+from typing import Final
+
+from classifier.phrases import INDEX, Where, words_of, words_of_code
+from classifier.reasons import REASONS
+from classifier.vocabulary import HealthName
+from classifier.wrapping import (
+    BAD_WORDS,
+    CLAIMS,
+    COMPLAINING,
+    GRANTS,
+    NO_TEXT_ENDS,
+    Top,
+    is_empty,
+    is_wrapping,
+    texts_in,
+)
+
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def spaced(code: str) -> str:
+    """Return a code as the words that it is made of."""
+    return _CAMEL.sub(" ", code).replace("_", " ").replace("-", " ").replace(".", " ")
+
+
+_ABOUT_THE_CALL: Final = frozenset(
+    {HealthName.UNAUTHORIZED, HealthName.RATE_LIMIT_EXCEEDED, HealthName.VENDOR_SERVER_ERROR}
+)
+_LONGEST_COMPLAINT: Final = 300
+
+
+def complains_of(text: str) -> bool:
+    """Return whether a sentence, or a code's words, speak of credentials, throttling or the vendor's own fault."""
+    if len(text) > _LONGEST_COMPLAINT:
+        return False
+    hit = INDEX.find(words_of(text if " " in text else spaced(text)), Where.BODY)
+    return hit is not None and REASONS[hit.rule.reason].name in _ABOUT_THE_CALL
+
+
+def complains_of_code(code: str) -> bool:
+    """Return whether a code's words do: as `complains_of`, with what only codes say (`no-access`)."""
+    hit = INDEX.find(words_of_code(code), Where.CODE)
+    return hit is not None and REASONS[hit.rule.reason].name in _ABOUT_THE_CALL
+
+
+def complains(top: Top, *, claims: bool = True) -> bool:
+    """Return whether an answer without data, that is nothing but wrapping, says in words that the call failed.
+
+    Only words on credentials, throttling and the vendor's own faults count. claims: ask besides for a member that tells
+    how the call went (a code, a status), so that a record with a sentence is not taken for one.
+    """
+    if top.has_data or top.is_record or top.says_ok:
+        return False
+    claimed = not claims
+    for name, value in top.members.items():
+        if is_empty(value) and not isinstance(value, int):
+            continue
+        if _claims_failure(name, value):
+            claimed = True
+        elif claims and not is_empty(value) and not is_wrapping(name):
+            return False
+    return claimed and any(
+        complains_of(text)
+        for name, value in top.members.items()
+        if name in COMPLAINING or name.endswith(NO_TEXT_ENDS)
+        for text in texts_in(value)
+    )
+
+
+def _claims_failure(name: str, value: object) -> bool:
+    """Return whether a member tells how the call went, or could."""
+    if name in CLAIMS or name.endswith(("code", "status")) or (name in GRANTS and value is False):
+        return True
+    if name in {"type", "objecttype"} and value in range(400, 600):
+        return True
+    return isinstance(value, str) and value.lower() in BAD_WORDS
