@@ -117,12 +117,6 @@ class InFlight:
         for entry in self.all():
             entry.end(reason)
 
-    def stop_all_but(self, current: frozenset[RunKey]) -> None:
-        """Stop the runs that the database no longer calls ours: cancelled, reaped, or taken over."""
-        for entry in self.all():
-            if entry.run.key not in current:
-                entry.end(StopReason.SUPERSEDED)
-
     def stop_all_of_others(self, worker_id: UUID) -> None:
         """Stop the runs that were claimed under an identity that this worker has lost."""
         for entry in self.all():

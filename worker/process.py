@@ -87,9 +87,7 @@ class Keeper:
         while not self._stopping.wait(renewal_interval_s(station.lease)):
             try:
                 if station.lease.renew(station.control):
-                    with station.control.connection() as db:
-                        current = runs.running_of(db, station.lease.worker_id)
-                    station.in_flight.stop_all_but(current)
+                    self._stop_what_was_taken()
                 else:
                     station.in_flight.stop_all_of_others(station.lease.worker_id)
             except DATABASE_TROUBLE as error:
@@ -98,6 +96,16 @@ class Keeper:
                 log.exception("worker.lease_broke")  # it must go on: a worker without a lease does nothing more
             if station.settings.heartbeat_file is not None and station.lease.is_held:
                 station.settings.heartbeat_file.touch()
+
+    def _stop_what_was_taken(self) -> None:
+        """Stop the runs that the database no longer calls ours: cancelled, reaped, or taken over."""
+        station = self._station
+        listed = station.in_flight.all()  # before asking: a run that begins meanwhile is not in the answer
+        with station.control.connection() as db:
+            current = runs.running_of(db, station.lease.worker_id)
+        for entry in listed:
+            if entry.run.key not in current:
+                entry.end(StopReason.SUPERSEDED)
 
 
 class WorkerProcess:

@@ -1,5 +1,6 @@
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -7,7 +8,7 @@ from models import history, runs
 from models.vocabulary import RunState
 from tests.worker.conftest import claimed, connect
 from worker import process
-from worker.in_flight import StopReason
+from worker.in_flight import RunInFlight, StopReason
 from worker.process import Keeper
 from worker.station import Station
 
@@ -113,3 +114,23 @@ def test_a_run_that_the_database_no_longer_knows_is_stopped(station: Station, ke
         assert entry.stop is not None
     keeper._stopping.set()
     keeper._renewing.join(10)
+
+
+def test_a_run_that_begins_while_its_worker_asks_what_it_still_holds_goes_on(
+    station: Station, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim is not in an answer that was under way already; it was taken for one that somebody else had taken."""
+    begun = claimed()
+    with ExitStack() as stack:
+
+        def asked(*_: object) -> frozenset[runs.RunKey]:
+            entries.append(stack.enter_context(station.in_flight.entered(begun, deadline=time.monotonic() + 60)))
+            return frozenset()
+
+        entries: list[RunInFlight] = []
+        monkeypatch.setattr(runs, "running_of", asked)
+        keeper._stop_what_was_taken()
+        assert entries[0].stop is None
+        monkeypatch.setattr(runs, "running_of", lambda *_: frozenset())
+        keeper._stop_what_was_taken()
+        assert entries[0].stop is StopReason.SUPERSEDED
