@@ -39,6 +39,7 @@ class Watchdog:
 
     def start(self) -> None:
         """Start watching and arm the dead-man's timer."""
+        signal.setitimer(signal.ITIMER_REAL, self._station.settings.dead_man_s)
         self._thread.start()
 
     def stop(self) -> None:

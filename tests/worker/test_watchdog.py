@@ -131,3 +131,13 @@ def test_the_watchdog_outlives_what_goes_wrong_in_a_look_and_keeps_pushing_the_t
 
     assert timer.count(offline.settings.dead_man_s) >= 3
     assert timer[-1] == 0, "a stopped watchdog leaves the timer armed"
+
+
+def test_the_timer_is_armed_before_anything_can_run(
+    offline: Station, monkeypatch: pytest.MonkeyPatch, timer: list[float]
+) -> None:
+    """Code that holds the interpreter within the first second would keep the watchdog from ever arming it."""
+    dog = Watchdog(offline)
+    monkeypatch.setattr(dog._thread, "start", lambda: None)
+    dog.start()
+    assert timer == [offline.settings.dead_man_s]
