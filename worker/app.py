@@ -1,6 +1,7 @@
 """The Celery application: its settings, its tasks, and what happens when a worker starts and ends."""
 
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -158,16 +159,23 @@ def _told(event: str, **names: object) -> Iterator[None]:
 
 
 def _follow_worker(app: Celery, station: Station, reaper: Reaper) -> None:
-    """Tie the process's own threads to the worker's life. `weak=False`: nothing else holds these functions."""
+    """Tie the process's own threads to the worker's life. `weak=False`: nothing else holds these functions.
+
+    Celery's signals belong to the process, not to an application: what is not ours passes us by.
+    """
     process = WorkerProcess(app, station, reaper)
     prefork_child: list[PreforkChild] = []
+    is_ours = threading.Event()
 
     @signals.setup_logging.connect(weak=False)
     def set_up_logging(**_: object) -> None:
         journal.set_up(station.settings)
 
     @signals.worker_init.connect(weak=False)
-    def start(**_: object) -> None:
+    def start(sender: object = None, **_: object) -> None:
+        if getattr(sender, "app", None) is not app:
+            return
+        is_ours.set()
         journal.set_up(station.settings)  # Celery does so later, and what starts here speaks before
         try:
             process.start()
@@ -177,6 +185,8 @@ def _follow_worker(app: Celery, station: Station, reaper: Reaper) -> None:
 
     @signals.worker_process_init.connect(weak=False)
     def start_child(**_: object) -> None:
+        if not is_ours.is_set():
+            return
         child = PreforkChild(station)
         prefork_child.append(child)
         child.start()
@@ -188,8 +198,10 @@ def _follow_worker(app: Celery, station: Station, reaper: Reaper) -> None:
 
     @signals.worker_shutting_down.connect(weak=False)
     def drain(**_: object) -> None:
-        process.drain()
+        if is_ours.is_set():
+            process.drain()
 
     @signals.worker_shutdown.connect(weak=False)
     def stop(**_: object) -> None:
-        process.stop()
+        if is_ours.is_set():
+            process.stop()
