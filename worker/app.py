@@ -1,7 +1,6 @@
 """The Celery application: its settings, its tasks, and what happens when a worker starts and ends."""
 
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -71,7 +70,7 @@ def make_app(settings: Settings) -> Celery:
     station = Station.of(settings)
     reaper = Reaper(station)
     _add_tasks(app, station, reaper)
-    _follow_worker(app, station, reaper)
+    _WorkerLife(app, station, reaper).follow()
     return app
 
 
@@ -158,50 +157,58 @@ def _told(event: str, **names: object) -> Iterator[None]:
         log.warning(event, **names, error=first_line(error))
 
 
-def _follow_worker(app: Celery, station: Station, reaper: Reaper) -> None:
-    """Tie the process's own threads to the worker's life. `weak=False`: nothing else holds these functions.
+class _WorkerLife:
+    """Ties the process's own threads to the worker's life.
 
     Celery's signals belong to the process, not to an application: what is not ours passes us by.
     """
-    process = WorkerProcess(app, station, reaper)
-    prefork_child: list[PreforkChild] = []
-    is_ours = threading.Event()
 
-    @signals.setup_logging.connect(weak=False)
-    def set_up_logging(**_: object) -> None:
-        journal.set_up(station.settings)
+    def __init__(self, app: Celery, station: Station, reaper: Reaper) -> None:
+        self._app, self._station = app, station
+        self._process = WorkerProcess(app, station, reaper)
+        self._children: list[PreforkChild] = []
+        self._is_ours = False
 
-    @signals.worker_init.connect(weak=False)
-    def start(sender: object = None, **_: object) -> None:
-        if getattr(sender, "app", None) is not app:
+    def follow(self) -> None:
+        """Listen. `weak=False`: nothing else holds the listeners."""
+        for signal, listener in (
+            (signals.setup_logging, self._set_up_logging),
+            (signals.worker_init, self._start),
+            (signals.worker_process_init, self._start_child),
+            (signals.worker_process_shutdown, self._stop_child),
+            (signals.worker_shutting_down, self._drain),
+            (signals.worker_shutdown, self._stop),
+        ):
+            signal.connect(listener, weak=False)
+
+    def _set_up_logging(self, **_: object) -> None:
+        journal.set_up(self._station.settings)
+
+    def _start(self, sender: object = None, **_: object) -> None:
+        self._is_ours = getattr(sender, "app", None) is self._app
+        if not self._is_ours:
             return
-        is_ours.set()
-        journal.set_up(station.settings)  # Celery does so later, and what starts here speaks before
+        journal.set_up(self._station.settings)  # Celery does so later, and what starts here speaks before
         try:
-            process.start()
+            self._process.start()
         except (ModelsError, WorkerError) as error:
             sys.stderr.write(f"worker: {error}\n")
             raise SystemExit(1) from error
 
-    @signals.worker_process_init.connect(weak=False)
-    def start_child(**_: object) -> None:
-        if not is_ours.is_set():
-            return
-        child = PreforkChild(station)
-        prefork_child.append(child)
-        child.start()
+    def _start_child(self, **_: object) -> None:
+        if self._is_ours:
+            child = PreforkChild(self._station)
+            self._children.append(child)
+            child.start()
 
-    @signals.worker_process_shutdown.connect(weak=False)
-    def stop_child(**_: object) -> None:
-        for child in prefork_child:
+    def _stop_child(self, **_: object) -> None:
+        for child in self._children:
             child.stop()
 
-    @signals.worker_shutting_down.connect(weak=False)
-    def drain(**_: object) -> None:
-        if is_ours.is_set():
-            process.drain()
+    def _drain(self, **_: object) -> None:
+        if self._is_ours:
+            self._process.drain()
 
-    @signals.worker_shutdown.connect(weak=False)
-    def stop(**_: object) -> None:
-        if is_ours.is_set():
-            process.stop()
+    def _stop(self, **_: object) -> None:
+        if self._is_ours:
+            self._process.stop()
