@@ -30,6 +30,8 @@ PRECEDENCE: Final = (
 )
 """The gravest first: what a person must mend, before what mends itself."""
 
+ACCEPTED: Final = "definition.accepted"
+"""The rule of an error that the vendor's definition lets pass."""
 _RANK: Final[Mapping[HealthName, int]] = MappingProxyType({name: rank for rank, name in enumerate(PRECEDENCE)})
 _NETWORK: Final = frozenset(
     {"dns", "connection_refused", "connection_lost", "connection_failed", "connect_timeout", "read_timeout", "tls"}
@@ -64,7 +66,7 @@ def _judge_data_type(
     exchange = part.exchange
     call = part.endpoint or (call_of(exchange, None) if exchange is not None else part.data_type)
     if part.accepted and not part.exception:
-        return judgement_of(Found("accepted", "definition.accepted"), f"{call} was let pass"), exchange
+        return judgement_of(Found("accepted", ACCEPTED), f"{call} was let pass"), exchange
     if not part.exception:
         if exchange is None:
             return judgement_of(Found("ok", "data_type.read"), f"{call} was read to its end"), None

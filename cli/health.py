@@ -8,9 +8,9 @@ from rich.text import Text
 
 from classifier import PRECEDENCE, explain
 from classifier.dialect import Dialect
-from classifier.outcome import DataTypeOutcome, ExceptionLink, Exchange, Outcome
+from classifier.replay import NotReplayable, Stored, outcome_of
 from classifier.verdict import Verdict
-from classifier.vocabulary import OWNER, HealthName, Phase
+from classifier.vocabulary import OWNER, HealthName
 from cli import output, waiting
 from cli.documents import change_document, connection_document, health_document
 from cli.door import station
@@ -141,36 +141,17 @@ def _view(view: ConnectionView | None) -> ConnectionView:
 
 def _judge_again(view: ConnectionView, health: HealthView, dialect: Dialect | None) -> Verdict | None:
     """Return the verdict on the stored evidence with the rules asked on the way, None where no exchange decided."""
-    evidence = health.evidence
-    if not evidence:
-        return None
-    links = tuple(
-        ExceptionLink(
-            module=str(link.get("module") or ""),
-            name=str(link.get("name") or ""),
-            message=str(link.get("message") or ""),
-            errno=link.get("errno"),
-        )
-        for link in evidence.get("exception") or ()
+    stored = Stored(
+        vendor=view.vendor,
+        judged_at=health.classified_at,
+        name=health.name,
+        reason=health.reason,
+        rule=health.rule,
+        evidence=health.evidence,
+        data_types=health.data_types,
     )
-    exchange = Exchange(
-        method=str(evidence.get("method") or "GET"),
-        url=str(evidence.get("url") or ""),
-        phase=Phase(evidence.get("phase") or Phase.DATA),
-        status=evidence.get("status"),
-        headers=evidence.get("headers") or {},
-        body=str(evidence.get("body") or "").encode(),
-        exception=links,
-        clipped=bool(evidence.get("body_is_cut")),
-    )
-    failing = health.details[0] if health.details else {}
-    part = DataTypeOutcome(
-        data_type=str(failing.get("data_export_type") or "data"),
-        endpoint=failing.get("endpoint"),
-        exchange=exchange,
-        exception=links,
-    )
-    return explain(Outcome(vendor=view.vendor, observed_at=health.classified_at, data_types=(part,)), dialect)
+    outcome = outcome_of(stored)
+    return None if isinstance(outcome, NotReplayable) else explain(outcome, dialect)
 
 
 def _explanation(view: ConnectionView, judged: Verdict | None) -> dict[str, object]:

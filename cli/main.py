@@ -37,6 +37,7 @@ WORDS: Mapping[str, Word] = {
     "health": Word(module="cli.health", help="Why a connection is healthy or not, who must act, and since when."),
     "organizations": Word(module="cli.organizations", help="Your customers, each with connections of its own."),
     "vendors": Word(module="cli.vendors", help="The vendors that can be connected; check a definition of your own."),
+    "rules": Word(module="cli.rules", help="What today's rules, or new ones of yours, would say of past runs."),
     "classify": Word(module="cli.classify", help="Judge recorded answers: JSON lines in, verdicts out."),
     "db": Word(module="cli.db", help="Make and migrate the tables."),
     "vault": Word(module="cli.vault", help="Keys of the vault that holds the credentials."),
@@ -120,8 +121,9 @@ def connection_health(
 ) -> None:
     """Run connection syncs against vendor APIs, and know which connections work and who must act.
 
-    Exit codes: 0 ok, 1 our fault, 2 usage, 3 not found, 4 refused; for a connection that is unhealthy: 10 the customer
-    must act, 11 the vendor, 12 you; 124 a wait timed out. Settings come from CONNECTION_HEALTH_* (see `config show`).
+    Exit codes: 0 ok, 1 our fault, 2 usage, 3 not found, 4 refused, 5 verdicts would change (`rules replay`); for a
+    connection that is unhealthy: 10 the customer must act, 11 the vendor, 12 you; 124 a wait timed out. Settings come
+    from CONNECTION_HEALTH_* (see `config show`).
     """
     ctx.obj = {"config": config, "debug": debug}
 
