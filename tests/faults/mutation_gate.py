@@ -31,7 +31,7 @@ DRILLS: Final = {
     "database-away": "test_postgres.py -k finds_no_database",
     "ended-as": "test_postgres.py -k answer_was_lost",
     "hold-back": "test_postgres.py -k long_absence",
-    "drain": "test_drain.py -k with_time",
+    "drain": "test_drain.py -k ends_runs_at_once",
     "interrupt": "test_ladder.py -k swallows_exceptions",
     "watchdog": "test_ladder.py -k waits",
     "dead-man": "test_ladder.py -k interpreter",
@@ -56,8 +56,7 @@ def main() -> int:
             "-x",
             "-q",
             "--no-header",
-            "-p",
-            "no:cacheprovider",
+            "--timeout=75",
         ]
         began = time.monotonic()
         done = subprocess.run(

@@ -37,6 +37,7 @@ def test_a_drain_ends_runs_at_once_and_the_next_worker_takes_them_up_at_once(dri
     for connection_id in accounts.values():
         assert drill.states(connection_id) == [RunState.SUCCEEDED, RunState.INTERRUPTED, RunState.SUCCEEDED]
     assert {run.trigger for run in again} == {Trigger.RECOVERY}
+    assert worker.log.count("run.stopped") == len(accounts), "they were not told, but ended from outside"
     assert "Traceback" not in worker.log
     assert next_worker.stop() == 0
 

@@ -38,7 +38,7 @@ def test_three_workers_and_two_beats_run_every_slot_once(drill: Drill) -> None:
 
 
 def test_a_thousand_triggers_make_two_runs_at_most(drill: Drill) -> None:
-    drill.worker()
+    worker = drill.worker()
     connection_id = drill.connect_and_run("north")
     drill.run_in_its_middle("north", connection_id)
 
@@ -46,6 +46,10 @@ def test_a_thousand_triggers_make_two_runs_at_most(drill: Drill) -> None:
         with drill.installation.database.transaction() as db:
             for _ in range(50):
                 assert runs.trigger(db, connection_id, Trigger.MANUAL)
+    with drill.installation.database.transaction() as db:  # as a slot that comes while the run is on
+        db.execute(b"UPDATE connection_sched SET next_due_at = now() WHERE connection_id = %s", (connection_id,))
+    _send(drill, *[_message(connection_id, due_only=True) for _ in range(10)])
+    until(lambda: _waiting(drill) == 0, "all hints are taken")
     drill.turnstile.let_through("north")
     drill.installation.run_after(connection_id, 2)
     _send(drill, *[_message(connection_id, due_only=True) for _ in range(10)])
@@ -55,6 +59,7 @@ def test_a_thousand_triggers_make_two_runs_at_most(drill: Drill) -> None:
     assert drill.states(connection_id) == [RunState.SUCCEEDED] * 3
     assert drill.turnstile.executions("north") == 3
     assert drill.states(witness) == [RunState.SUCCEEDED]
+    assert "Traceback" not in worker.log  # that of a claim which only a constraint of the tables had refused
 
 
 def _message(connection_id: object, *, task: str = SYNC_TASK, **more: object) -> dict[str, Any]:
