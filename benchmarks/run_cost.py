@@ -1,8 +1,8 @@
 """What a whole run costs against a bare Celery task that makes the same GET and records nothing.
 
 `python benchmarks/run_cost.py [--runs 2000] [--turns 3]`. In one invocation, by turns, over the same Redis and the same
-local vendor: CPU of the worker, of Redis, of PostgreSQL and of whoever publishes, per run. The vendor's CPU is left out.
-Ours is all of it: found due, hinted, claimed, credentials opened, asked, captured, the record compared, judged, recorded.
+local vendor: CPU of worker, Redis, PostgreSQL and whoever publishes, per run, the vendor left out. Ours is
+all of it: found due, hinted, claimed, credentials opened, asked, captured, the record compared, judged, recorded.
 """
 
 import argparse
@@ -26,12 +26,12 @@ TARGET: Final = 1.3
 
 
 @contextmanager
-def celery_worker(app: str, environ: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run one worker process while the block lasts."""
-    log = Path(environ["LOG_DIR"]) / f"{app}.log"
-    with log.open("wb") as out:
+def celery_process(app: str, role: str, environ: dict[str, str], *, log: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `celery -A app role` while the block lasts. log: the name under which its words are kept in LOG_DIR."""
+    more = ["--pidfile="] if role == "beat" else []
+    with (Path(environ["LOG_DIR"]) / f"{log}.log").open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel", "WARNING"],
+            [sys.executable, "-m", "celery", "-A", app, role, "--loglevel", "WARNING", *more],
             env={**os.environ, **environ},
             stdout=out,
             stderr=out,
@@ -86,7 +86,10 @@ def main() -> int:
         fleet.add_connections(chosen.runs, interval_s=86_400)
         client = redis.Redis.from_url(fleet.redis_url)
         ratios, rows = [], []
-        with celery_worker("benchmarks.bare", environ) as bare, celery_worker("worker", environ) as ours:
+        with (
+            celery_process("benchmarks.bare", "worker", environ, log="bare") as bare,
+            celery_process("worker", "worker", environ, log="worker") as ours,
+        ):
             wait_for(lambda: fleet.finished() >= chosen.runs, "the first runs")  # warm: pools, plans, first records
             publish(fleet.broker_url, vendor_url, 200)
             wait_for(lambda: client.llen("bare") == 0, "the bare worker")
