@@ -7,14 +7,15 @@ The format: {"id", "vendor", "phase": "data|token|test", "outcome": {"method", "
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import IntEnum
 from typing import Final
 
 from classifier.outcome import DataTypeOutcome, ExceptionLink, Exchange, Outcome
 from classifier.verdict import Verdict
-from classifier.vocabulary import HealthName, Phase, ResolutionOwner
+from classifier.vocabulary import OWNER, HealthName, Phase, ResolutionOwner
 
 CLIPPED_AT: Final = 2_000
 """Characters of a body that a case may carry: a body as long as this may have been longer."""
@@ -171,10 +172,48 @@ def line(case: Case, verdict: Verdict) -> dict[str, object]:
     }
 
 
+MOST_MISTAKES: Final = 10
+"""So many mistakes of one gravity are kept in full; all are counted."""
+
+
+class Gravity(IntEnum):
+    """How bad a wrong verdict is, the worst first."""
+
+    CUSTOMER_BLAMED = 0
+    FAILURE_PASSED = 1
+    SUCCESS_FAILED = 2
+    WRONG_OWNER = 3
+    WRONG_NAME = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """A case whose verdict is wrong."""
+
+    id: str
+    vendor: str
+    label: HealthName
+    given: HealthName
+    reason: str
+    rule: str
+
+    @property
+    def gravity(self) -> Gravity:
+        """How bad it is."""
+        if self.given is HealthName.UNAUTHORIZED:
+            return Gravity.CUSTOMER_BLAMED
+        if self.given is HealthName.HEALTHY:
+            return Gravity.FAILURE_PASSED
+        if self.label is HealthName.HEALTHY:
+            return Gravity.SUCCESS_FAILED
+        return Gravity.WRONG_OWNER if OWNER[self.label] is not OWNER[self.given] else Gravity.WRONG_NAME
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """How verdicts meet labels. confusion: (label, given) -> how often; wrong: ids of the cases missed by name.
 
+    owners: (owner of the label, owner given) -> how often; mistakes: the worst first, some of each gravity.
     customer_blamed: cases given to the customer that are not theirs; failures_passed: failures called HEALTHY;
     successes_failed: successes called a failure.
     """
@@ -187,6 +226,8 @@ class Score:
     customer_blamed: int
     failures_passed: int
     successes_failed: int
+    owners: Mapping[tuple[ResolutionOwner, ResolutionOwner], int] = field(default_factory=dict)
+    mistakes: tuple[Mistake, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -202,6 +243,8 @@ class Score:
 def score(judged: Iterable[tuple[Case, Verdict]]) -> Score:
     """Return how verdicts meet their cases' labels. Cases without a label are left out."""
     confusion: Counter[tuple[HealthName, HealthName]] = Counter()
+    owned: Counter[tuple[ResolutionOwner, ResolutionOwner]] = Counter()
+    mistakes: dict[Gravity, list[Mistake]] = {gravity: [] for gravity in Gravity}
     wrong: list[str] = []
     owners = total = 0
     for case, verdict in judged:
@@ -211,7 +254,18 @@ def score(judged: Iterable[tuple[Case, Verdict]]) -> Score:
         confusion[case.label, verdict.name] += 1
         if case.label is not verdict.name:
             wrong.append(case.id)
+            mistake = Mistake(
+                id=case.id,
+                vendor=case.vendor,
+                label=case.label,
+                given=verdict.name,
+                reason=verdict.reason,
+                rule=verdict.rule,
+            )
+            if len(mistakes[mistake.gravity]) < MOST_MISTAKES:
+                mistakes[mistake.gravity].append(mistake)
         owner = case.owner
+        owned[owner or OWNER[case.label], verdict.resolution_owner] += 1
         if owner is verdict.resolution_owner or (owner is None and case.label is verdict.name):
             owners += 1
     return Score(
@@ -220,6 +274,8 @@ def score(judged: Iterable[tuple[Case, Verdict]]) -> Score:
         right_by_owner=owners,
         confusion=dict(confusion),
         wrong=tuple(wrong),
+        owners=dict(owned),
+        mistakes=tuple(mistake for gravity in Gravity for mistake in mistakes[gravity]),
         customer_blamed=sum(
             count
             for (label, given), count in confusion.items()

@@ -2,27 +2,31 @@
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import Annotated, BinaryIO, Final, TypeVar
 
 import orjson
 import typer
+from rich.text import Text
 
 from classifier import classify, explain
 from classifier.cases import Case, CaseError, Score, line, read_case, score
 from classifier.dialect import Dialect
 from classifier.verdict import Verdict
-from classifier.vocabulary import HealthName
+from classifier.vocabulary import HealthName, ResolutionOwner
 from cli import output
 from cli.credentials_input import STANDARD_INPUT
 from cli.errors import BadInputError
-from cli.output import Json
+from cli.exits import Exit
+from cli.output import Fact, Json
 from cli.surroundings import environment
 from vendors.dialect_files import DIALECTS, load_dialects
 from worker.settings import merged
+
+_T = TypeVar("_T", bound=StrEnum)
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -40,14 +44,21 @@ def classify_cases(
         bool, typer.Option("--score", help="Print, instead, how the verdicts meet each case's `label`.")
     ] = False,
     traced: Annotated[bool, typer.Option("--explain", help="Add the rules that were asked to each line.")] = False,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(help="With --score: exit code 5 where fewer per cent are right by name.", min=0, max=100),
+    ] = None,
     no_dialects: Annotated[bool, typer.Option("--no-dialects", help="Use the general rules alone.")] = False,
     as_json: Json = False,
 ) -> None:
     """Judge recorded answers: one case a line in, one verdict a line out, in the same order.
 
     A case: {"id", "vendor", "phase", "outcome": {"method", "url", "status", "headers", "body", "exception"}, "label"}.
-    A line that cannot be read gives {"id": null, "error": …} and exit code 2 at the end.
+    A line that cannot be read gives {"id": null, "error": …} and exit code 2 at the end. --explain at a terminal prints
+    a page for a person.
     """
+    if fail_under is not None and not scored:
+        raise BadInputError("--fail-under goes with --score: it is the score that may be too low")
     dialects = {} if no_dialects else load_dialects(DIALECTS, *_own_folders(environment(ctx)))
     reader = _Reader(dialects, traced=traced)
     with ExitStack() as undo:
@@ -56,10 +67,15 @@ def classify_cases(
         if scored:
             result = score(pair for pair in reader.judged(lines) if pair is not None)
             _print_score(result, as_json=as_json)
+            is_too_low = fail_under is not None and result.accuracy * 100 < fail_under
         else:
+            is_too_low = False
             reader.write(lines, sys.stdout.buffer)
     if reader.unreadable:
         raise BadInputError(f"{reader.unreadable} of {reader.seen} lines could not be read; the others were judged")
+    if is_too_low:
+        output.note(f"{result.accuracy:.2%} are right, which is less than the {fail_under:g} % asked for")
+        raise typer.Exit(Exit.NOT_PASSED)
 
 
 class _Reader:
@@ -88,6 +104,11 @@ class _Reader:
     def write(self, lines: Iterable[bytes], target: BinaryIO) -> None:
         """Write one JSON line for each case."""
         sys.stdout.flush()
+        if self._traced and output.is_terminal():
+            for pair in self.judged(lines):
+                if pair is not None:
+                    _print_explanation(*pair)
+            return
         for pair in self.judged(lines):
             if pair is None:
                 document: dict[str, object] = {"id": None, "error": self.error}
@@ -138,48 +159,133 @@ def _with_progress(undo: ExitStack, source: BinaryIO, size: int) -> Iterator[byt
         bar.advance(bar.task_ids[0], len(raw))
 
 
-def _print_score(result: Score, *, as_json: bool) -> None:
-    labels = Counter[HealthName]()
-    right = Counter[HealthName]()
-    for (label, given), count in result.confusion.items():
-        labels[label] += count
-        right[label] += count if label is given else 0
-    if as_json:
-        output.print_json(
-            {
-                "total": result.total,
-                "right_by_name": result.right_by_name,
-                "right_by_owner": result.right_by_owner,
-                "accuracy": result.accuracy,
-                "owner_accuracy": result.owner_accuracy,
-                "by_label": {
-                    name: {"total": labels[name], "right": right[name]} for name in HealthName if labels[name]
-                },
-                "confusion": [
-                    {"label": label, "given": given, "count": count}
-                    for (label, given), count in sorted(result.confusion.items())
-                ],
-                "customer_blamed": result.customer_blamed,
-                "failures_passed": result.failures_passed,
-                "successes_failed": result.successes_failed,
-                "wrong": list(result.wrong),
-            }
-        )
-        return
-    rows: list[list[output.Cell]] = [
-        [name, str(labels[name]), str(right[name]), f"{right[name] / labels[name]:.1%}"]
-        for name in HealthName
-        if labels[name]
-    ]
-    rows.append(["all", str(result.total), str(result.right_by_name), f"{result.accuracy:.1%}"])
-    rows.append(["all, by owner", str(result.total), str(result.right_by_owner), f"{result.owner_accuracy:.1%}"])
-    if not result.total:
-        raise BadInputError("no case has a label, so there is nothing to score")
-    output.print_rows(("LABEL", "CASES", "RIGHT", "ACCURACY"), rows, empty="")
+def _print_explanation(case: Case, verdict: Verdict) -> None:
+    """Print a verdict for a person: what it is, why, who must act, and the rules that were asked."""
+    output.print_head(f"{case.id} ({case.vendor})" if case.vendor else case.id)
     output.print_facts(
         [
-            output.Fact("customer blamed for what is not theirs", str(result.customer_blamed)),
-            output.Fact("failures called healthy", str(result.failures_passed)),
-            output.Fact("successes called failures", str(result.successes_failed)),
+            Fact("verdict", output.health_text(verdict.name, verdict.resolution_owner)),
+            Fact("must act", str(verdict.resolution_owner) if verdict.name is not HealthName.HEALTHY else "nobody"),
+            Fact("reason", verdict.reason),
+            Fact("why", verdict.sentence),
+            Fact("next step", verdict.next_step),
+            Fact("retry at", output.stamp(verdict.retry_at)),
+            Fact("label", f"{case.label}, so this is wrong" if case.label not in {None, verdict.name} else None),
         ]
     )
+    rows: list[list[output.Cell]] = [
+        [Text("=>" if step.fired else "", style="bold"), step.stage, step.rule, step.saw] for step in verdict.trace
+    ]
+    output.print_rows(("", "STAGE", "RULE", "SAW"), rows, empty="")
+
+
+SHORT: Final[Mapping[str, str]] = {
+    HealthName.HEALTHY: "HEALTHY",
+    HealthName.EXECUTION_TIMEOUT: "TIMEOUT",
+    HealthName.RATE_LIMIT_EXCEEDED: "RATE",
+    HealthName.VENDOR_CLIENT_ERROR: "CLIENT",
+    HealthName.INTERNAL_ERROR: "INTERNAL",
+    HealthName.VENDOR_SERVER_ERROR: "SERVER",
+    HealthName.UNAUTHORIZED: "UNAUTH",
+}
+"""Heads of the confusion table's columns, so that it fits a terminal."""
+
+
+def _print_score(result: Score, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(_score_document(result))
+        return
+    if not result.total:
+        raise BadInputError("no case has a label, so there is nothing to score")
+    _print_accuracy("LABEL", _shares(result.confusion, HealthName), result.total, result.right_by_name)
+    output.print_head("By owner")
+    _print_accuracy("OWNER", _shares(result.owners, ResolutionOwner), result.total, result.right_by_owner)
+    output.print_head("Confusion: a row for each label, a column for each verdict")
+    given = [name for name in HealthName if any(name in pair for pair in result.confusion)]
+    heads = ("LABEL", *(SHORT[name] for name in given))
+    rows: list[Sequence[output.Cell]] = [] if output.is_terminal() else [heads]
+    labels = [label for label in given if any(label is pair[0] for pair in result.confusion)]
+    rows.extend(
+        (label, *(_count_cell(result.confusion.get((label, name), 0), label is name) for name in given))
+        for label in labels
+    )
+    output.print_rows(heads, rows, empty="")
+    output.print_head("Worst mistakes")
+    output.print_facts(
+        [
+            Fact("customer blamed for what is not theirs", str(result.customer_blamed)),
+            Fact("failures called healthy", str(result.failures_passed)),
+            Fact("successes called failures", str(result.successes_failed)),
+        ]
+    )
+    mistakes = [
+        (mistake.id, mistake.label, mistake.given, mistake.reason, mistake.rule)
+        for mistake in result.mistakes[:MOST_MISTAKES_SHOWN]
+    ]
+    if mistakes:
+        output.print_rows(("CASE", "LABEL", "VERDICT", "REASON", "RULE"), mistakes, empty="")
+        left = len(result.wrong) - len(mistakes)
+        if left:
+            output.print_line(f"and {left} more: --json lists the ids of all")
+
+
+MOST_MISTAKES_SHOWN: Final = 15
+
+
+def _count_cell(count: int, is_right: bool) -> Text:  # noqa: FBT001 - a cell's count and its colour
+    if not count:
+        return Text("." if output.is_terminal() else "0", style="dim")
+    return Text(str(count), style="green" if is_right else "red")
+
+
+def _print_accuracy(head: str, shares: Mapping[str, tuple[int, int]], total: int, right: int) -> None:
+    rows = [[name, str(of), str(met), f"{met / of:.1%}"] for name, (of, met) in shares.items()]
+    rows.append(["all", str(total), str(right), f"{right / total:.1%}"])
+    output.print_rows((head, "CASES", "RIGHT", "ACCURACY"), rows, empty="")
+
+
+def _shares(confusion: Mapping[tuple[_T, _T], int], words: type[_T]) -> dict[str, tuple[int, int]]:
+    """Return for each label how many cases have it, and of those how many are right."""
+    found: dict[str, tuple[int, int]] = {}
+    for word in words:
+        total = sum(count for (label, _given), count in confusion.items() if label == word)
+        if total:
+            found[str(word)] = (total, confusion.get((word, word), 0))
+    return found
+
+
+def _score_document(result: Score) -> dict[str, object]:
+    return {
+        "total": result.total,
+        "right_by_name": result.right_by_name,
+        "right_by_owner": result.right_by_owner,
+        "accuracy": result.accuracy,
+        "owner_accuracy": result.owner_accuracy,
+        "by_label": {
+            name: {"total": total, "right": right}
+            for name, (total, right) in _shares(result.confusion, HealthName).items()
+        },
+        "by_owner": {
+            owner: {"total": total, "right": right}
+            for owner, (total, right) in _shares(result.owners, ResolutionOwner).items()
+        },
+        "confusion": [
+            {"label": label, "given": given, "count": count}
+            for (label, given), count in sorted(result.confusion.items())
+        ],
+        "customer_blamed": result.customer_blamed,
+        "failures_passed": result.failures_passed,
+        "successes_failed": result.successes_failed,
+        "mistakes": [
+            {
+                "id": mistake.id,
+                "label": mistake.label,
+                "given": mistake.given,
+                "reason": mistake.reason,
+                "rule": mistake.rule,
+                "gravity": mistake.gravity.name.lower(),
+            }
+            for mistake in result.mistakes
+        ],
+        "wrong": list(result.wrong),
+    }

@@ -16,8 +16,8 @@ class Exit(IntEnum):
     NOT_FOUND = 3
     REFUSED = 4
     """Understood and not done: credentials that the vendor did not take, a definition with faults, no confirmation."""
-    WOULD_CHANGE = 5
-    """`rules replay`: at least one verdict on a past run would be another."""
+    NOT_PASSED = 5
+    """A check did not pass: a past verdict would be another (`rules replay`), or too few are right (`classify`)."""
     CUSTOMER_MUST_ACT = 10
     VENDOR_MUST_ACT = 11
     PLATFORM_MUST_ACT = 12

@@ -121,9 +121,9 @@ def connection_health(
 ) -> None:
     """Run connection syncs against vendor APIs, and know which connections work and who must act.
 
-    Exit codes: 0 ok, 1 our fault, 2 usage, 3 not found, 4 refused, 5 verdicts would change (`rules replay`); for a
-    connection that is unhealthy: 10 the customer must act, 11 the vendor, 12 you; 124 a wait timed out. Settings come
-    from CONNECTION_HEALTH_* (see `config show`).
+    Exit codes: 0 ok, 1 our fault, 2 usage, 3 not found, 4 refused, 5 a check did not pass (`rules replay`,
+    `classify --fail-under`); for a connection that is unhealthy: 10 the customer must act, 11 the vendor, 12 you;
+    124 a wait timed out. Settings come from CONNECTION_HEALTH_* (see `config show`).
     """
     ctx.obj = {"config": config, "debug": debug}
 

@@ -75,7 +75,7 @@ def replay_runs(
             for change in _changes(_told(runs, limit), live, proposed, tally):
                 writer.change(change)
     writer.end(tally)
-    raise typer.Exit(Exit.WOULD_CHANGE if tally.changed else Exit.OK)
+    raise typer.Exit(Exit.NOT_PASSED if tally.changed else Exit.OK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -351,3 +351,10 @@ XML: Final = {"content-type": "text/xml"}
 )
 def test_xml_is_read_near_its_root(body: str, *, fails: bool) -> None:
     assert (answer(200, body, XML).name is not HealthName.HEALTHY) is fails
+
+
+def test_the_sentence_that_decided_is_the_one_that_is_quoted() -> None:
+    body = {"title": "Bad Request", "details": [{"detail": "Only an administrator may read this."}]}
+    verdict = answer(400, body)
+    assert verdict.reason == "permission_missing"
+    assert "Only an administrator may read this." in verdict.sentence

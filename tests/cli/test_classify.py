@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from cli import output
 from cli.exits import Exit
 
 Bare = Callable[..., Result]
@@ -66,6 +67,45 @@ def test_the_score_counts_by_label_and_leaves_out_what_has_none(bare: Bare) -> N
     assert document["wrong"] == ["c3"]
     text = bare("classify", "--score", stdin="\n".join(CASES)).stdout
     assert "all\t3\t2\t66.7%" in text
+
+
+def test_the_score_shows_who_was_taken_for_whom_and_the_worst_first(bare: Bare) -> None:
+    document = json.loads(bare("classify", "--score", "--json", stdin="\n".join(CASES)).stdout)
+    assert document["by_owner"]["CUSTOMER"]["right"] == document["by_owner"]["CUSTOMER"]["total"]
+    assert document["mistakes"] == [
+        {
+            "id": "c3",
+            "label": "VENDOR_CLIENT_ERROR",
+            "given": "VENDOR_SERVER_ERROR",
+            "reason": document["mistakes"][0]["reason"],
+            "rule": document["mistakes"][0]["rule"],
+            "gravity": "wrong_owner",
+        }
+    ]
+    lines = bare("classify", "--score", stdin="\n".join(CASES)).stdout.splitlines()
+    head = next(line for line in lines if line.startswith("LABEL\t"))
+    row = next(line for line in lines[lines.index(head) :] if line.startswith("VENDOR_CLIENT_ERROR\t"))
+    assert dict(zip(head.split("\t"), row.split("\t"), strict=True))["SERVER"] == "1"
+    assert any(line.startswith("c3\tVENDOR_CLIENT_ERROR\tVENDOR_SERVER_ERROR\t") for line in lines)
+
+
+@pytest.mark.parametrize(("asked", "code"), [("66", Exit.OK), ("67", Exit.NOT_PASSED)])
+def test_a_score_may_be_too_low(bare: Bare, asked: str, code: Exit) -> None:
+    result = bare("classify", "--score", "--fail-under", asked, stdin="\n".join(CASES))
+    assert (result.exit_code, "is less than" in result.stderr or "less than the" in result.stderr) == (code, bool(code))
+
+
+def test_a_floor_without_a_score_is_refused(bare: Bare) -> None:
+    result = bare("classify", "--fail-under", "90", stdin=CASES[0])
+    assert (result.exit_code, "goes with --score" in result.stderr) == (Exit.USAGE, True)
+
+
+def test_an_explanation_at_a_terminal_is_a_page_for_a_person(bare: Bare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "is_terminal", lambda: True)
+    text = bare("classify", "--explain", stdin=CASES[1]).stdout
+    for word in ("verdict", "must act", "why", "next step", "STAGE", "=>"):
+        assert word in text
+    assert len(text.splitlines()) <= 24
 
 
 def test_without_a_label_there_is_nothing_to_score(bare: Bare) -> None:

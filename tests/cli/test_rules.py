@@ -49,7 +49,7 @@ def ran_with(house: House, kind: str, vendor: str = "acme_idp") -> str:
 
 def replayed(house: House, *words: str) -> tuple[int, Any]:
     result = house.run("rules", "replay", "--json", *words)
-    assert result.exit_code in (Exit.OK, Exit.WOULD_CHANGE), result.stderr
+    assert result.exit_code in (Exit.OK, Exit.NOT_PASSED), result.stderr
     return result.exit_code, json.loads(result.stdout)
 
 
@@ -66,7 +66,7 @@ def test_a_verdict_that_would_change_is_told_with_what_it_was(house: House) -> N
     connection_id = ran_with(house, "unauthorized")
     write(house, "UPDATE run_history SET name = 'VENDOR_CLIENT_ERROR', reason = 'bad_request', rule = 'status.400'")
     code, document = replayed(house)
-    assert code == Exit.WOULD_CHANGE
+    assert code == Exit.NOT_PASSED
     [change] = document["changes"]
     assert (change["connection_id"], change["run_seq"], change["vendor"]) == (connection_id, 1, "acme_idp")
     before, after = change["before"], change["after"]
@@ -75,7 +75,7 @@ def test_a_verdict_that_would_change_is_told_with_what_it_was(house: House) -> N
     assert change["changed"] == ["name", "owner", "reason"]
     assert document["summary"]["changed_by_kind"] == {"name": 1, "owner": 1, "reason": 1, "retry_at": 0}
     result = house.run("rules", "replay")
-    assert result.exit_code == Exit.WOULD_CHANGE
+    assert result.exit_code == Exit.NOT_PASSED
     line = result.stdout.splitlines()[0].split("\t")
     assert line[2:5] == [connection_id, "1", "VENDOR_CLIENT_ERROR LEEN bad_request"]
     assert line[5].startswith("UNAUTHORIZED CUSTOMER ")
@@ -87,7 +87,7 @@ def test_a_folder_that_is_not_live_is_told_apart_from_the_rules_of_today(house: 
     ran_with(house, "gone")
     assert replayed(house)[0] == Exit.OK
     code, document = replayed(house, "--rules-dir", str(proposed))
-    assert code == Exit.WOULD_CHANGE
+    assert code == Exit.NOT_PASSED
     [change] = document["changes"]
     assert change["after"]["rule"] == "dialect.acme_idp.resting"
     assert (change["changed"], change["cause"]) == (["reason"], "folder")
@@ -101,7 +101,7 @@ def test_a_folder_of_ones_own_vendors_may_be_named_as_a_whole(house: House, prop
     ran_with(house, "unavailable")
     (proposed / "dialects").mkdir()
     (proposed / "acme_idp.yaml").rename(proposed / "dialects" / "acme_idp.yaml")
-    assert replayed(house, "--rules-dir", str(proposed))[0] == Exit.WOULD_CHANGE
+    assert replayed(house, "--rules-dir", str(proposed))[0] == Exit.NOT_PASSED
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_another_time_to_come_back_is_a_change_and_a_few_seconds_are_not(house: 
     assert replayed(house)[0] == Exit.OK
     write(house, "UPDATE run_history SET retry_at = retry_at + interval '5 min'")
     code, document = replayed(house)
-    assert (code, [change["changed"] for change in document["changes"]]) == (Exit.WOULD_CHANGE, [["retry_at"]])
+    assert (code, [change["changed"] for change in document["changes"]]) == (Exit.NOT_PASSED, [["retry_at"]])
 
 
 def test_another_rule_for_the_same_verdict_changes_nothing(house: House) -> None:
@@ -184,4 +184,4 @@ def test_another_rule_for_the_same_verdict_changes_nothing(house: House) -> None
 
 def test_the_help_says_what_the_exit_codes_mean(house: House) -> None:
     assert "Exit code 0: none would. 5: at least one would." in " ".join(house.ok("rules", "replay", "--help").split())
-    assert "5 verdicts would change" in " ".join(house.ok("--help").split())
+    assert "5 a check did not pass" in " ".join(house.ok("--help").split())
