@@ -33,7 +33,7 @@ def peak_memory_mb(pid: int) -> float:
 
 
 def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
 def _stat(pid: int) -> tuple[int, int] | None:

@@ -8,6 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
+from psycopg import Connection
+
 from embedded.stack import Stack
 from models import connections, migrate, vault
 from models.database import Database, row
@@ -33,7 +35,10 @@ class Fleet:
         migrate.upgrade(self._stack.postgres.url)
         self.database = Database(self._stack.postgres.url)
         self._simulator = subprocess.Popen(
-            [sys.executable, "-m", "cli.child", str(os.getpid()), "simulator"], stdout=subprocess.PIPE, text=True, env=os.environ
+            [sys.executable, "-m", "cli.child", str(os.getpid()), "simulator"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ,
         )
         assert self._simulator.stdout is not None
         self.vendor_url = self._simulator.stdout.readline().split()[-1]
@@ -93,24 +98,25 @@ class Fleet:
     def add_connections(self, count: int, *, interval_s: int, timeout_s: int = 60, **options: object) -> list[UUID]:
         """Make connections to the plain vendor, each with credentials of its own."""
         keyring = Keyring.parse(self._key)
-        made = []
         port = int(self.vendor_url.rsplit(":", 1)[1])
+
+        def add(db: Connection[Any], n: int) -> UUID:
+            return connections.create_connection(
+                db,
+                keyring,
+                organization_id=self.organization_id,
+                vendor="plain",
+                credentials={"token": f"secret-of-{n:08d}"},
+                options={"port": port, **options},
+                identifier=f"bench-{n}",
+                refresh_interval_secs=interval_s,
+                timeout_secs=timeout_s,
+            ).connection_id
+
+        made: list[UUID] = []
         for start in range(0, count, 500):
             with self.database.transaction() as db:
-                for n in range(start, min(start + 500, count)):
-                    made.append(
-                        connections.create_connection(
-                            db,
-                            keyring,
-                            organization_id=self.organization_id,
-                            vendor="plain",
-                            credentials={"token": f"secret-of-{n:08d}"},
-                            options={"port": port, **options},
-                            identifier=f"bench-{n}",
-                            refresh_interval_secs=interval_s,
-                            timeout_secs=timeout_s,
-                        ).connection_id
-                    )
+                made.extend(add(db, n) for n in range(start, min(start + 500, count)))
         return made
 
     def finished(self) -> int:
