@@ -6,6 +6,7 @@ Only words on credentials, throttling and the vendor's own faults count: a sente
 import re
 from typing import Final
 
+from classifier.members import plain_name
 from classifier.phrases import INDEX, Where, words_of, words_of_code
 from classifier.reasons import REASONS
 from classifier.vocabulary import HealthName
@@ -15,6 +16,7 @@ from classifier.wrapping import (
     COMPLAINING,
     GRANTS,
     NO_TEXT_ENDS,
+    NUMBER_FLAGS,
     Top,
     is_empty,
     is_wrapping,
@@ -32,6 +34,7 @@ def spaced(code: str) -> str:
 _ABOUT_THE_CALL: Final = frozenset(
     {HealthName.UNAUTHORIZED, HealthName.RATE_LIMIT_EXCEEDED, HealthName.VENDOR_SERVER_ERROR}
 )
+_RESULT_CODES: Final = NUMBER_FLAGS - {"code", "status"}
 _LONGEST_COMPLAINT: Final = 300
 
 
@@ -65,10 +68,13 @@ def complains(top: Top, *, claims: bool = True) -> bool:
             claimed = True
         elif claims and not is_empty(value) and not is_wrapping(name):
             return False
-    return claimed and any(
+    if not claimed:
+        return False
+    is_coded = any(name in _RESULT_CODES and not is_empty(value) for name, value in top.members.items())
+    return any(
         complains_of(text)
         for name, value in top.members.items()
-        if name in COMPLAINING or name.endswith(NO_TEXT_ENDS)
+        if name in COMPLAINING or name.endswith(NO_TEXT_ENDS) or (is_coded and name == "description")
         for text in texts_in(value)
     )
 
@@ -77,6 +83,10 @@ def _claims_failure(name: str, value: object) -> bool:
     """Return whether a member tells how the call went, or could."""
     if name in CLAIMS or name.endswith(("code", "status")) or (name in GRANTS and value is False):
         return True
+    if name in {"message", "messages"} and isinstance(value, list):
+        return any(
+            isinstance(part, dict) and any(plain_name(key).startswith("error") for key in part) for part in value
+        )
     if name in {"type", "objecttype"} and value in range(400, 600):
         return True
     return isinstance(value, str) and value.lower() in BAD_WORDS

@@ -49,7 +49,7 @@ from classifier.wrapping import (
 def _flag(top: Top) -> bool:
     """`ok: false`, `HasError: true`, `stat: fail`: whatever stands beside them."""
     for name, value in top.members.items():
-        if name in FALSE_FLAGS and (value is False or value == "false"):
+        if name in FALSE_FLAGS and (value is False or value == "false" or (value == "0" and name.startswith("is"))):
             return True
         if name in ERROR_FLAGS and value is True:
             return True
@@ -74,7 +74,8 @@ def _error_member(top: Top) -> bool:
         if nested and "id" in top.members and any(part.endswith(_RECORD_ENDS) for part in top.members):
             continue  # a record that went wrong, as a job does
         if name == "exception" and not nested:
-            if not top.has_data and top.strangers == 0 and not top.says_ok and _is_python_like(top, str(value)):
+            most = 2 if _CLASS.fullmatch(str(value)) is not None else 0
+            if not top.has_data and top.strangers <= most and not top.says_ok and _is_python_like(top, str(value)):
                 return True
             continue
         if (top.strangers <= 4) if nested else top.named <= 1:
@@ -89,6 +90,9 @@ def _is_count(name: str, value: object) -> bool:
 def _is_python_like(top: Top, value: str) -> bool:
     """Return whether an exception's name or text stands beside what else an answer tells of it."""
     return "errorcode" in top.members or "exception" in value.lower()
+
+
+_CLASS: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+(?:Error|Exception)")
 
 
 def _status_word(top: Top) -> bool:
@@ -176,15 +180,16 @@ def _heads(top: Top) -> Iterator[tuple[str, dict[str, object]]]:
 
 def _is_failing_head(name: str, members: Mapping[str, object]) -> bool:
     inner = {plain_name(key): part for key, part in members.items()}
-    word = inner.get("rc", inner.get("status", inner.get("result", inner.get("resultcode"))))
+    said = [inner.get(key) for key in ("rc", "status", "result", "resultcode", "code")]
     head = Top(members)
-    if isinstance(word, str) and word.lower() in BAD_WORDS and not inner.keys().isdisjoint(SAYINGS):
+    is_bad = any(isinstance(word, str) and word.lower() in BAD_WORDS for word in said)
+    if is_bad and not inner.keys().isdisjoint(SAYINGS):
         return name != "result" or head.strangers == 0
     numbers = (inner.get(key) for key in ("code", "status", "statuscode", "httpstatus"))
     if inner.get("error") is True or any(
         isinstance(number, int) and not isinstance(number, bool) and 400 <= number < 600 for number in numbers
     ):
-        return name != "result"
+        return name != "result" or (head.strangers == 0 and head.has_text)
     if head.says_ok:
         return False
     failures = head.members.get("failures")

@@ -52,7 +52,7 @@ _ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             "errorusertitle errorusermsg hint explanation summary failurereason errordetail statusmessage "
             "longmessage shortmessage localizedmessage displaymessage cause problem errorusermessage verbose "
             "statustext additionalinfo moreinfo errorreason msgs note desc replytext statusdesc statusdetail rm "
-            "errortext",
+            "errortext responsetext servermessages",
             Role.FIELDS: "error errors fielderrors validationerrors reasons faults failures",
             Role.EITHER: "reason status type err stat result failure fault exception warnings response "
             "state statusdescription",

@@ -101,6 +101,7 @@ _XML_TEXTS: Final = words(
     "message msg err line text reason description detail title error faultstring errormessage errordescription "
     "exceptiontext statusmessage returnmsg string"
 )
+_XML_TEXT_ENDS: Final = ("msg", "message", "error")
 _XML_FLAGS: Final = words("status success result returncode responsecode ok")
 _SOAP_SIDES: Final = words("client server sender receiver mustunderstand versionmismatch dataencodingunknown")
 _XML_FAILURES: Final = frozenset(
@@ -129,17 +130,17 @@ def _take_xml(reading: Reading, xml: markup.Xml) -> None:
         elif name in {"message", "msg", "statustext", "errordescr", "errormessage"}:
             collector.take(name, value, Role.TEXT)
     for name, value in xml.leaves:
-        plain = plain_name(name)
+        plain = plain_name(name).rstrip("0123456789")
         local = value.rpartition(":")[2] if plain in {"faultcode", "value"} else value
         if local.lower() in _SOAP_SIDES:
             continue  # whose fault it is, and nothing of what it is
         if plain in _XML_CODES:
             collector.take(plain, local, Role.CODE)
-        elif plain in _XML_TEXTS or plain.startswith("err") or plain.endswith(("msg", "message")):
+        elif plain in _XML_TEXTS or plain.startswith("err") or plain.endswith(_XML_TEXT_ENDS):
             collector.take(plain, value, Role.TEXT)
 
 
-_XML_BAD: Final = BAD_WORDS | {"false", "no", "n"}
+_XML_BAD: Final = BAD_WORDS | {"false", "no", "n", "fault"}
 _XML_ENDS: Final = words(
     "ack highestseverity issuccessful issuccesfull issuccess success succeeded errcount errorcount"
 )
@@ -175,6 +176,8 @@ def _leaves_fail(xml: markup.Xml, root: str) -> bool:
         return name in _XML_ERRORS or (len(leaves) > 1 and leaves[1][0] in _XML_ERRORS)
     if root in {"response", "result"} and "errors" in xml.names and "error" in xml.names:
         return name in _XML_CODES | _XML_TEXTS
+    if len(xml.leaves) <= 3 and any(name.endswith("error") and complains_of(value) for name, value in leaves):
+        return True
     return len(xml.leaves) <= 6 and xml.depth <= 1 and _reply_complains(leaves)
 
 
@@ -353,7 +356,8 @@ _BEGINS_WITH_ERROR: Final = re.compile(
 
 def _read_success_json(reading: Reading, body: bytes, *, wants_document: bool) -> None:
     reading.kind = Kind.JSON
-    if len(body) > _ALWAYS_PARSED and not wants_document and _is_plainly_data(reading.exchange, body):
+    is_page = len(body) > _ALWAYS_PARSED or _ROWS_FIRST.match(body) is not None
+    if is_page and not wants_document and _is_plainly_data(reading.exchange, body):
         reading.kind = Kind.SKIPPED
         return
     text = _decoded(body)
@@ -456,10 +460,19 @@ _GUARD: Final = re.compile(rb"\)\]\}'?,?[ \t]*\r?\n|for ?\((?:;;|;)\);")
 """What some vendors put before their JSON so that no script tag can run it."""
 
 
+_ROWS_FIRST: Final = re.compile(
+    rb'\{\s{0,8}"(?:data|items|results|records|rows|values?|list|entries|objects|resources)"\s{0,4}:\s{0,4}\[\s{0,8}\{'
+)
+"""The beginning of a page of rows: where it is this plain, small pages need no parsing either."""
+
+
 def is_plainly_data(exchange: Exchange) -> bool:
-    """Return whether a large success body is data, told without parsing it; False says nothing."""
+    """Return whether a success body is data, told without parsing it; False says nothing."""
     body = exchange.body
-    if not _ALWAYS_PARSED < len(body) <= LONGEST_BODY or body[:1] not in {b"{", b"["}:
+    size = len(body)
+    if size > LONGEST_BODY or body[:1] not in {b"{", b"["}:
+        return False
+    if size <= _ALWAYS_PARSED and _ROWS_FIRST.match(body) is None:
         return False
     return _is_plainly_data(exchange, body if body[-1:] in {b"}", b"]"} else body.rstrip(_BLANK))
 

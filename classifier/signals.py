@@ -61,14 +61,16 @@ def where_of(reading: Reading) -> Where:
     status = reading.status
     if status < 300:
         return Where.BODY
+    # A status that stands in the body of a success is the vendor's own number: what the words say there counts too.
+    inside = Where.BODY if (reading.exchange.status or 0) < 300 and status not in _EXACT else Where(0)
     if status in _WHERE:
-        outer = reading.exchange.status or 0
-        return _WHERE[status] | Where.BODY if outer < 300 and status in {404, 410} else _WHERE[status]
+        return _WHERE[status] | inside
     if status >= 500:
-        return Where.FAULT
+        return Where.FAULT | inside
     return _BAD_OR_TOKEN if reading.exchange.phase is Phase.TOKEN else Where.BAD
 
 
+_EXACT: Final = frozenset({401, 402, 403, 429})
 _BAD_OR_TOKEN: Final = Where.BAD | Where.TOKEN
 _WHERE: Final[Mapping[int, Where]] = MappingProxyType(
     {

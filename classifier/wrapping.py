@@ -169,6 +169,9 @@ ENVELOPE_ENDS: Final = (
     "command",
     "version",
     "helpurl",
+    "trackingid",
+    "referenceid",
+    "logid",
 )
 
 

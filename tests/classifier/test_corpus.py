@@ -62,16 +62,16 @@ def test_cases_of_vendors_outside_the_corpus_are_right_without_a_dialect() -> No
 
 
 def test_wrappers_of_vendors_unknown_to_the_rules_are_read_for_what_they_say() -> None:
-    """Answers with a success status, two in five of them failures: what only a vendor's own page could tell is missed.
+    """Answers with a success status, half of them failures: what only a vendor's own page could tell is missed.
 
     No data is called a failure: that would be worse than a failure passed.
     """
     result = reached("rpc.jsonl", NO_DIALECTS)
-    assert result.total == 607
+    assert result.total == 705
     assert result.successes_failed == 0
-    assert result.failures_passed <= 8
+    assert result.failures_passed <= 11
     assert result.customer_blamed == 0
-    assert len(result.wrong) <= 17
+    assert len(result.wrong) <= 19
 
 
 def test_contested_cases_do_not_get_worse(dialects: Mapping[str, Dialect]) -> None:
