@@ -193,16 +193,10 @@ def _said(reading: Reading, found: Found) -> str:
     )
     code = next(codes, None)
     if reading.texts and (code is None or found.rule.startswith("words.")):
-        text = " ".join(_telling_text(reading, found)[:160].split())
+        told = reading.telling if reading.telling and found.rule.startswith("words.") else reading.texts[0]
+        text = " ".join(told[:160].split())
         return f' "{text[:117]}…"' if len(text) > 118 else f' "{text}"'
     return f" {code}" if code is not None else ""
-
-
-def _telling_text(reading: Reading, found: Found) -> str:
-    """Return the sentence whose words decided, else the first."""
-    if found.rule.startswith("words.") and len(reading.texts) > 1:
-        return next((text for text in reading.texts[:8] if found.saw in " ".join(words_of(text))), reading.texts[0])
-    return reading.texts[0]
 
 
 def judgement_of(found: Found, saw: str, retry_at: datetime | None = None) -> Judgement:

@@ -42,7 +42,8 @@ class Reading(Said):
     """An answer, read.
 
     reports_failure: a success status whose body says that the call failed; document: the body's JSON, where parsed;
-    soap_fault: whose fault a SOAP fault is, `client` or `server`, else empty.
+    telling: the sentence that says most, once the words were asked; soap_fault: whose fault a SOAP fault is, `client`
+    or `server`, else empty.
     """
 
     exchange: Exchange
@@ -52,6 +53,7 @@ class Reading(Said):
     xml: markup.Xml | None = None
     html: markup.Html | None = None
     soap_fault: str = ""
+    telling: str = ""
 
     @property
     def status(self) -> int:

@@ -184,7 +184,7 @@ class Signals:
             left -= len(words)
             hit = INDEX.find(words, self.where)
             if hit is not None and (best is None or hit.place < best.place):
-                best = hit
+                best, self.reading.telling = hit, text
             if left <= 0:
                 break
         return best
