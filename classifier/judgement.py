@@ -287,17 +287,14 @@ def judgement_of_exception(found: Found, link: ExceptionLink, call: str | None, 
     return judgement_of(found, saw, retry)
 
 
-_TIME_NAMES: Final = (b"etry", b"eset", b"ait", b"ntil", b"vailable")
-"""Parts of the names of members that say when to come back; without any, a body is not searched for them."""
-
-
 def _retry_at(found: Found, reading: Reading, observed_at: datetime) -> datetime | None:
     """Return when the vendor lets us come back, where the finding is one that passes by itself."""
     name = REASONS[found.reason].name
     exchange = reading.exchange
     if name is HealthName.RATE_LIMIT_EXCEEDED:
-        document = reading.document if any(part in exchange.body for part in _TIME_NAMES) else None
-        return retry_time.retry_at(exchange.headers, document, observed_at=observed_at, texts=tuple(reading.texts))
+        return retry_time.retry_at(
+            exchange.headers, reading.document, observed_at=observed_at, texts=tuple(reading.texts)
+        )
     if name is HealthName.VENDOR_SERVER_ERROR:
         said = {key: exchange.headers[key] for key in ("retry-after", "date") if key in exchange.headers}
         document = reading.document if found.reason == "maintenance" else None

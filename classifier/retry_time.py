@@ -10,7 +10,10 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Final
+
+from classifier.members import plain_name
 
 LONGEST_WAIT: Final = timedelta(hours=24)
 
@@ -177,13 +180,9 @@ def _resets(headers: Mapping[str, str], observed_at: datetime) -> datetime | Non
     return max(other) if other else None
 
 
-def _plain(name: object) -> str:
-    return "".join([letter for letter in str(name)[:40].lower() if letter.isalnum()])
-
-
 def _named_times(node: Mapping[object, object], observed_at: datetime) -> Iterator[datetime]:
-    for name, value in list(node.items())[:40]:
-        plain = _plain(name)
+    for name, value in islice(node.items(), 40):
+        plain = plain_name(str(name))
         if plain in _BODY_WAITS or plain in _BODY_TIMES:
             moment = _moment(value, observed_at, factor=0.001 if plain.endswith("ms") else 1.0)
             if moment is not None:
