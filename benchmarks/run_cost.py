@@ -31,7 +31,19 @@ def celery_process(app: str, role: str, environ: dict[str, str], *, log: str) ->
     more = ["--pidfile="] if role == "beat" else []
     with (Path(environ["LOG_DIR"]) / f"{log}.log").open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", app, role, "--loglevel", "WARNING", *more],
+            [
+                sys.executable,
+                "-m",
+                "cli.child",
+                str(os.getpid()),
+                "celery",
+                "-A",
+                app,
+                role,
+                "--loglevel",
+                "WARNING",
+                *more,
+            ],
             env={**os.environ, **environ},
             stdout=out,
             stderr=out,
