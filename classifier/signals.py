@@ -61,16 +61,21 @@ def where_of(reading: Reading) -> Where:
     status = reading.status
     if status < 300:
         return Where.BODY
-    # A status that stands in the body of a success is the vendor's own number: what the words say there counts too.
-    inside = Where.BODY if (reading.exchange.status or 0) < 300 and status not in _EXACT else Where(0)
+    if (reading.exchange.status or 0) < 300 and status not in _EXACT:
+        # It stands in the body of a success, so it is the vendor's own number: what the words say there counts too.
+        return _MISSING_INSIDE if status in {404, 410} else _FAULT_INSIDE if status >= 500 else _BAD_INSIDE
     if status in _WHERE:
-        return _WHERE[status] | inside
+        return _WHERE[status]
     if status >= 500:
-        return Where.FAULT | inside
+        return Where.FAULT
     return _BAD_OR_TOKEN if reading.exchange.phase is Phase.TOKEN else Where.BAD
 
 
 _EXACT: Final = frozenset({401, 402, 403, 429})
+# Made once: to join flags takes longer than all the rest here.
+_MISSING_INSIDE: Final = Where.MISSING | Where.BODY
+_FAULT_INSIDE: Final = Where.FAULT | Where.BODY
+_BAD_INSIDE: Final = Where.BAD | Where.BODY
 _BAD_OR_TOKEN: Final = Where.BAD | Where.TOKEN
 _WHERE: Final[Mapping[int, Where]] = MappingProxyType(
     {
