@@ -15,8 +15,6 @@ from uuid import UUID
 
 from psycopg import Connection
 
-from models import binary_copy
-from models.binary_copy import bigint, jsonb, raw, row_begin
 from models.database import Statement, affected, atomic, row, rows
 from models.documents import canonical, stored
 from models.errors import FencedError
@@ -121,11 +119,11 @@ class RecordCount:
 
 # The run's row is locked against whoever would end it, to the end of the transaction. Then: what an earlier run met
 # after its last stored cursor will be read again, so it is forgotten, and so is what a run met that came to its end;
-# what this page met is noted. A row comes back where the run is current: whether this session has its `arrival`, the
-# time as COPY takes it, which ids are new, and which are different or gone. Ids go and come as lines and digests end to
-# end, each list as one value: an array of a thousand costs the client ten times as much. Both are in the order of the
-# ids' bytes, so that a page that is as it was is known by one comparison. Else lists are compared by NOT IN, which is
-# hashed: for a join the planner would have to know how long they are.
+# what this page met is noted. A row comes back where the run is current: whether this session has its `arrival`, which
+# ids are new, and which are different or gone. Ids go and come as lines and digests end to end, each list as one value:
+# an array of a thousand costs the client ten times as much. Both are in the order of the ids' bytes, so that a page
+# that is as it was is known by one comparison. Else lists are compared by NOT IN, which is hashed: for a join the
+# planner would have to know how long they are.
 _COMPARE: Final = Statement(f"""
 WITH me AS MATERIALIZED (
   SELECT r.connection_id FROM run r
@@ -154,7 +152,6 @@ WITH me AS MATERIALIZED (
     FROM known k
 )
 SELECT to_regclass('pg_temp.arrival') IS NOT NULL,
-       (extract(epoch FROM now() - timestamptz '2000-01-01Z') * 1000000)::bigint,
        CASE WHEN NOT alike.all_known THEN (
          SELECT string_agg(i, E'\\n') FROM asked, unnest(asked.ids) i
           WHERE i NOT IN (SELECT k.record_id FROM known k)) END,
@@ -166,16 +163,9 @@ SELECT to_regclass('pg_temp.arrival') IS NOT NULL,
   FROM me, alike
 """)  # noqa: S608 - put together from this module's constants
 
-# New records go straight into the table: nobody else writes a connection's records while its run is locked, so an id
-# that was not there a moment ago is not there now. The way by `arrival` would write each of them twice.
-_COPY_NEW: Final = b"""
-COPY record (connection_id, data_type, record_id, digest, first_seen_at, changed_at, changed_seq, payload)
-FROM STDIN (FORMAT binary)"""
-
 # Made once per session and emptied at each commit: to make it for each page would wear out the catalogue.
 _MAKE_ARRIVAL: Final = b"""
 CREATE TEMPORARY TABLE arrival (record_id text, digest bytea, payload jsonb) ON COMMIT DELETE ROWS"""
-_COPY_ARRIVAL: Final = b"COPY arrival (record_id, digest, payload) FROM STDIN (FORMAT binary)"
 
 _UPSERT: Final = Statement("""
 INSERT INTO record AS r (connection_id, data_type, record_id, digest, first_seen_at, changed_at, changed_seq, payload)
@@ -276,13 +266,12 @@ def land_page(
                 unchanged=len(page.payloads), duplicates=len(records) - len(page.payloads), met_unchanged=True
             )
     with atomic(db):
-        return _land(db, key, data_type, page, cursor, total=len(records), full_pass=full_pass)
+        return _land(db, key, page, cursor, total=len(records), full_pass=full_pass)
 
 
 def _land(
     db: Connection[Any],
     key: RunKey,
-    data_type: str,
     page: "_Page",
     cursor: Mapping[str, object] | None,
     *,
@@ -293,12 +282,10 @@ def _land(
     answer = row(db, _COMPARE, params)
     if answer is None:
         raise FencedError(key.connection_id, key.run_seq)
-    has_arrival, now_us, new, changed = answer[0], answer[1], _lines(answer[2]), _lines(answer[3])
-    if new:
-        binary_copy.send(db, _COPY_NEW, _new_rows(key, data_type, page, new, now_us))
-    if changed:
+    has_arrival, new, changed = answer[0], _lines(answer[1]), _lines(answer[2])
+    if new or changed:
         db.execute(b"DELETE FROM arrival" if has_arrival else _MAKE_ARRIVAL)
-        binary_copy.send(db, _COPY_ARRIVAL, _changed_rows(page, changed))
+        _send(db, [(one, page.digests[one], page.payloads[one]) for one in (*new, *changed)])
         affected(db, _UPSERT, params)
     if cursor is not None:
         affected(db, _MOVE_CURSOR, params)
@@ -320,18 +307,24 @@ def _lines(text: str | None) -> list[str]:
     return text.split("\n") if text else []
 
 
-def _new_rows(key: RunKey, data_type: str, page: "_Page", ids: Sequence[str], now_us: int) -> list[bytes]:
-    first = row_begin(8) + raw(key.connection_id.bytes) + raw(data_type.encode())
-    times = bigint(now_us) + bigint(now_us) + bigint(key.run_seq)
-    return [
-        b"%b%b%b%b%b" % (first, raw(one.encode()), raw(page.digests[one]), times, jsonb(page.payloads[one]))
-        for one in ids
+def _send(db: Connection[Any], arrivals: Sequence[tuple[str, bytes, bytes]]) -> None:
+    # COPY's text format by hand: a call of write_row for each record would cost as much as parsing it did. In canonical
+    # JSON only backslashes need care: line ends and tabs are written as escapes there.
+    lines = [
+        b"%b\t\\\\x%b\t%b\n"
+        % (
+            _escaped(record_id),
+            digest.hex().encode(),
+            payload.replace(b"\\", b"\\\\") if b"\\" in payload else payload,
+        )
+        for record_id, digest, payload in arrivals
     ]
+    with db.cursor() as cursor, cursor.copy(b"COPY arrival (record_id, digest, payload) FROM STDIN") as copy:
+        copy.write(b"".join(lines))
 
 
-def _changed_rows(page: "_Page", ids: Sequence[str]) -> list[bytes]:
-    first = row_begin(3)
-    return [b"%b%b%b%b" % (first, raw(one.encode()), raw(page.digests[one]), jsonb(page.payloads[one])) for one in ids]
+def _escaped(record_id: str) -> bytes:
+    return (record_id.replace("\\", "\\\\") if "\\" in record_id else record_id).encode()
 
 
 def stored_id(record_id: str) -> str:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from models import records, runs
-from models.database import Database
 from models.errors import FencedError
 from models.records import Landed, RecordRow
 from models.runs import FinishedRun, RunKey
@@ -199,32 +198,6 @@ def test_odd_payloads_are_stored_and_equal_the_next_time(lander: Lander) -> None
     assert living["2"] == "a\ufffdb"
     assert living["4"] == ODD["tab, newline, backslash"]
     assert living[str(len(ODD) + 1)] == 2**300
-    assert lander.land({one: [value] for one, value in page.items()}) == Landed(changed=len(page))
-    assert lander.living()["4"] == [ODD["tab, newline, backslash"]]
-    assert lander.living()["2"] == ["a\ufffdb"]
-
-
-def test_a_new_record_bears_its_run_and_the_time_of_its_transaction(lander: Lander) -> None:
-    lander.land({"a": 1}, data_type="odd \t\\ name")
-    (stored,) = records.list_records(lander.world.db, lander.connection_id, "odd \t\\ name")
-    (now,) = lander.world.db.execute("SELECT now()").fetchone()
-    assert (stored.first_seen_at, stored.changed_at, stored.changed_seq) == (now, now, lander.key.run_seq)
-
-
-def test_a_session_of_a_worker_finds_records_by_their_index_though_it_planned_while_there_were_none(
-    fresh_database_url: str,
-) -> None:
-    """A plan that is made while a vacuumed table has no pages reads it whole, and is reused when it is large."""
-    explain = b"EXPLAIN (GENERIC_PLAN, COSTS OFF) " + records._COMPARE.sql
-    reads_whole = {}
-    for by_index in (False, True):
-        database = Database(fresh_database_url, by_index=by_index)
-        with database.connection() as db:
-            db.execute("VACUUM ANALYZE record")
-            plan = [line for (line,) in db.execute(explain, prepare=False).fetchall()]
-        database.close()
-        reads_whole[by_index] = any("Seq Scan on record" in line for line in plan)
-    assert reads_whole == {False: True, True: False}
 
 
 def test_several_pages_land_in_one_transaction(lander: Lander) -> None:
