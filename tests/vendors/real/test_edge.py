@@ -130,7 +130,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "port+5/down", INTERNAL, "redirect_refused", vendor="edge_tls_one", status=302
     ),
     "a redirect to another host, which never sees the token": fault(
-        "redirect-otherhost", UNAUTHORIZED, "token_invalid", "unauthorized", "credentials_invalid", has_token=True
+        "redirect-otherhost", CLIENT, "redirected", has_token=True
     ),
     # --- TLS
     "a certificate that signed itself": fault(
