@@ -159,11 +159,11 @@ def main() -> int:
             "vendor": (fleet.vendor_pid,),
         }
         window = measured(fleet, parts, chosen.minutes * 60)
-        gone = [process.pid for process in (*workers, beat) if process.poll() is not None]
         for log in sorted(Path(folder).glob("*.log")):
-            print(f"--- {log.name}: {log.read_text()[-2000:]}" if log.stat().st_size else "", end="", file=sys.stderr)
-        if gone:
-            raise SystemExit("a process ended meanwhile; see its words above")
+            said = [line for line in log.read_text().splitlines() if "[warning" in line or "[error" in line]
+            print("\n".join(said[-20:]), file=sys.stderr, end="\n" if said else "")
+        if any(process.poll() is not None for process in (*workers, beat)):
+            raise SystemExit("a worker or beat ended meanwhile")
         return report(window, chosen.connections, chosen.interval)
 
 
