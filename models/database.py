@@ -35,6 +35,8 @@ _SESSION: Final = (
     "-c idle_in_transaction_session_timeout=60s -c statement_timeout=60s -c timezone=UTC -c jit=off "
     "-c plan_cache_mode=force_generic_plan"
 )
+# A plan is made once and reused. Made while a table was empty it would read the whole table, also once that is large.
+_BY_INDEX: Final = " -c enable_seqscan=off"
 # For what may be lost by a crash of the server, with all that rests on it: it does not wait for the disk.
 _NOT_DURABLE: Final = " -c synchronous_commit=off"
 
@@ -66,10 +68,17 @@ class Database:
     """A pool of connections, opened at its first use. Safe to share between threads, not between processes.
 
     durable False: a commit does not wait for the disk; a crash of the server may take the last moments back.
+    by_index: rows are found by an index wherever there is one, for sessions that live long while tables grow.
     """
 
     def __init__(
-        self, url: str, *, max_size: int = 10, application_name: str = "connection-health", durable: bool = True
+        self,
+        url: str,
+        *,
+        max_size: int = 10,
+        application_name: str = "connection-health",
+        durable: bool = True,
+        by_index: bool = False,
     ) -> None:
         self._url = url
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
@@ -81,7 +90,7 @@ class Database:
             kwargs={
                 "autocommit": True,
                 "application_name": application_name,
-                "options": _SESSION if durable else _SESSION + _NOT_DURABLE,
+                "options": _SESSION + _NOT_DURABLE * (not durable) + _BY_INDEX * by_index,
             },
             check=_check,
             name=application_name,

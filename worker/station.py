@@ -89,6 +89,7 @@ class Station:
             max_size=max_size,
             application_name=f"connection-health {name}",
             durable=durable,
+            by_index=True,
         )
 
     @cached_property
