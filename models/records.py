@@ -14,7 +14,10 @@ from typing import Any, Final, Protocol, Self
 from uuid import UUID
 
 from psycopg import Connection
+from psycopg.errors import UniqueViolation
 
+from models import binary_copy
+from models.binary_copy import bigint, jsonb, raw, row_begin
 from models.database import Statement, affected, atomic, row, rows
 from models.documents import canonical, stored
 from models.errors import FencedError
@@ -119,11 +122,11 @@ class RecordCount:
 
 # The run's row is locked against whoever would end it, to the end of the transaction. Then: what an earlier run met
 # after its last stored cursor will be read again, so it is forgotten, and so is what a run met that came to its end;
-# what this page met is noted. A row comes back where the run is current: whether this session has its `arrival`, which
-# ids are new, and which are different or gone. Ids go and come as lines and digests end to end, each list as one value:
-# an array of a thousand costs the client ten times as much. Both are in the order of the ids' bytes, so that a page
-# that is as it was is known by one comparison. Else lists are compared by NOT IN, which is hashed: for a join the
-# planner would have to know how long they are.
+# what this page met is noted. A row comes back where the run is current: whether this session has its `arrival`, the
+# time as COPY takes it, which ids are new, and which are different or gone. Ids go and come as lines and digests end to
+# end, each list as one value: an array of a thousand costs the client ten times as much. Both are in the order of the
+# ids' bytes, so that a page that is as it was is known by one comparison. Else lists are compared by NOT IN, which is
+# hashed: for a join the planner would have to know how long they are.
 _COMPARE: Final = Statement(f"""
 WITH me AS MATERIALIZED (
   SELECT r.connection_id FROM run r
@@ -152,6 +155,7 @@ WITH me AS MATERIALIZED (
     FROM known k
 )
 SELECT to_regclass('pg_temp.arrival') IS NOT NULL,
+       (extract(epoch FROM now() - timestamptz '2000-01-01Z') * 1000000)::bigint,
        CASE WHEN NOT alike.all_known THEN (
          SELECT string_agg(i, E'\\n') FROM asked, unnest(asked.ids) i
           WHERE i NOT IN (SELECT k.record_id FROM known k)) END,
@@ -163,9 +167,16 @@ SELECT to_regclass('pg_temp.arrival') IS NOT NULL,
   FROM me, alike
 """)  # noqa: S608 - put together from this module's constants
 
+# Many new records go straight into their table: by `arrival` each would be written twice. Another page of the same run
+# (the lock of the run lets it pass) may have put one there since the comparison: then all go by `arrival`.
+_COPY_NEW: Final = b"""
+COPY record (connection_id, data_type, record_id, digest, first_seen_at, changed_at, changed_seq, payload)
+FROM STDIN (FORMAT binary)"""
+
 # Made once per session and emptied at each commit: to make it for each page would wear out the catalogue.
 _MAKE_ARRIVAL: Final = b"""
 CREATE TEMPORARY TABLE arrival (record_id text, digest bytea, payload jsonb) ON COMMIT DELETE ROWS"""
+_COPY_ARRIVAL: Final = b"COPY arrival (record_id, digest, payload) FROM STDIN (FORMAT binary)"
 
 _UPSERT: Final = Statement("""
 INSERT INTO record AS r (connection_id, data_type, record_id, digest, first_seen_at, changed_at, changed_seq, payload)
@@ -237,6 +248,9 @@ SELECT CASE
  WHERE r.connection_id = %(connection_id)s AND r.run_seq = %(run_seq)s AND r.worker_id = %(worker_id)s
 """)  # noqa: S608 - put together from this module's constants
 
+STRAIGHT: Final = 100
+"""From so many new records on, a page's go straight into the table; for fewer, the point to come back to costs more."""
+
 CALM_PAGE: Final = 100
 """Up to so many records a page is looked at for being calm; a larger one costs more to look at than it saves."""
 
@@ -266,12 +280,13 @@ def land_page(
                 unchanged=len(page.payloads), duplicates=len(records) - len(page.payloads), met_unchanged=True
             )
     with atomic(db):
-        return _land(db, key, page, cursor, total=len(records), full_pass=full_pass)
+        return _land(db, key, data_type, page, cursor, total=len(records), full_pass=full_pass)
 
 
 def _land(
     db: Connection[Any],
     key: RunKey,
+    data_type: str,
     page: "_Page",
     cursor: Mapping[str, object] | None,
     *,
@@ -282,10 +297,12 @@ def _land(
     answer = row(db, _COMPARE, params)
     if answer is None:
         raise FencedError(key.connection_id, key.run_seq)
-    has_arrival, new, changed = answer[0], _lines(answer[1]), _lines(answer[2])
-    if new or changed:
+    has_arrival, now_us, new, changed = answer[0], answer[1], _lines(answer[2]), _lines(answer[3])
+    is_stored = len(new) >= STRAIGHT and _is_stored(db, _new_rows(key, data_type, page, new, now_us))
+    rest = changed if is_stored else [*new, *changed]
+    if rest:
         db.execute(b"DELETE FROM arrival" if has_arrival else _MAKE_ARRIVAL)
-        _send(db, [(one, page.digests[one], page.payloads[one]) for one in (*new, *changed)])
+        binary_copy.send(db, _COPY_ARRIVAL, _rows(page, rest))
         affected(db, _UPSERT, params)
     if cursor is not None:
         affected(db, _MOVE_CURSOR, params)
@@ -307,24 +324,28 @@ def _lines(text: str | None) -> list[str]:
     return text.split("\n") if text else []
 
 
-def _send(db: Connection[Any], arrivals: Sequence[tuple[str, bytes, bytes]]) -> None:
-    # COPY's text format by hand: a call of write_row for each record would cost as much as parsing it did. In canonical
-    # JSON only backslashes need care: line ends and tabs are written as escapes there.
-    lines = [
-        b"%b\t\\\\x%b\t%b\n"
-        % (
-            _escaped(record_id),
-            digest.hex().encode(),
-            payload.replace(b"\\", b"\\\\") if b"\\" in payload else payload,
-        )
-        for record_id, digest, payload in arrivals
+def _is_stored(db: Connection[Any], rows: list[bytes]) -> bool:
+    """Store new records; False, and none of them stored, where one of them was there after all."""
+    try:
+        with db.transaction():  # within the page's own: a point to come back to
+            binary_copy.send(db, _COPY_NEW, rows)
+    except UniqueViolation:
+        return False
+    return True
+
+
+def _new_rows(key: RunKey, data_type: str, page: "_Page", ids: Sequence[str], now_us: int) -> list[bytes]:
+    first = row_begin(8) + raw(key.connection_id.bytes) + raw(data_type.encode())
+    times = bigint(now_us) + bigint(now_us) + bigint(key.run_seq)
+    return [
+        b"%b%b%b%b%b" % (first, raw(one.encode()), raw(page.digests[one]), times, jsonb(page.payloads[one]))
+        for one in ids
     ]
-    with db.cursor() as cursor, cursor.copy(b"COPY arrival (record_id, digest, payload) FROM STDIN") as copy:
-        copy.write(b"".join(lines))
 
 
-def _escaped(record_id: str) -> bytes:
-    return (record_id.replace("\\", "\\\\") if "\\" in record_id else record_id).encode()
+def _rows(page: "_Page", ids: Sequence[str]) -> list[bytes]:
+    first = row_begin(3)
+    return [b"%b%b%b%b" % (first, raw(one.encode()), raw(page.digests[one]), jsonb(page.payloads[one])) for one in ids]
 
 
 def stored_id(record_id: str) -> str:

@@ -70,10 +70,16 @@ class Scene:
         connections.replace_credentials(db, self.world.keyring, self.connection_id, {"api_key": "new"})
 
     def land(self, db: Db) -> None:
+        self._land(db, 1)
+
+    def land_many(self, db: Db) -> None:
+        self._land(db, records.STRAIGHT)
+
+    def _land(self, db: Db, count: int) -> None:
+        page = [RecordRow(id=str(n), payload={"n": n}) for n in range(count)]
         try:
-            records.land_page(
-                db, self.late, "alerts", [RecordRow(id="1", payload={})], cursor={"p": 1}, full_pass=False
-            )
+            landed = records.land_page(db, self.late, "alerts", page, cursor={"p": 1}, full_pass=False)
+            assert landed.new + landed.changed + landed.unchanged == count
         except FencedError:
             assert not runs.is_current(db, self.late)
 
@@ -120,7 +126,7 @@ def blocked_or_done(watcher: Db, pid: int, future: Future[None]) -> None:
         time.sleep(0.002)
 
 
-ALL = (*FOUR, "interrupt", "cancel", "trigger", "pause", "new_credentials", "land")
+ALL = (*FOUR, "interrupt", "cancel", "trigger", "pause", "new_credentials", "land", "land_many")
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from models import records, runs
+from models.database import Database
 from models.errors import FencedError
 from models.records import Landed, RecordRow
 from models.runs import FinishedRun, RunKey
@@ -189,15 +190,58 @@ def test_odd_ids_are_kept_apart_and_met_again(lander: Lander) -> None:
     assert all(len(one.encode()) <= records.LONGEST_ID_BYTES for one in lander.living())
 
 
-def test_odd_payloads_are_stored_and_equal_the_next_time(lander: Lander) -> None:
+MANY = pytest.mark.parametrize(
+    "beside", [pytest.param(0, id="in a small page"), pytest.param(records.STRAIGHT, id="in a large page")]
+)
+
+
+@MANY
+def test_odd_payloads_are_stored_and_equal_the_next_time(lander: Lander, beside: int) -> None:
     odd: list[Any] = [*ODD.values(), float("nan"), 2**300, 1e300, [[]], None]
-    page = {str(number): value for number, value in enumerate(odd)}
-    lander.land(page)
+    page = {str(number): value for number, value in enumerate(odd)} | {f"more-{n}": n for n in range(beside)}
+    assert lander.land(page) == Landed(new=len(page))
     assert lander.land(page) == Landed(unchanged=len(page))
     living = lander.living()
     assert living["2"] == "a\ufffdb"
     assert living["4"] == ODD["tab, newline, backslash"]
     assert living[str(len(ODD) + 1)] == 2**300
+    assert lander.land({one: [value] for one, value in page.items()}) == Landed(changed=len(page))
+    assert lander.living()["4"] == [ODD["tab, newline, backslash"]]
+    assert lander.living()["2"] == ["a\ufffdb"]
+
+
+@MANY
+def test_a_new_record_bears_its_run_and_the_time_of_its_transaction(lander: Lander, beside: int) -> None:
+    page = dict.fromkeys(map(str, range(1 + beside)), "x")
+    lander.land(page, data_type="odd \t\\ name")
+    stored = records.list_records(lander.world.db, lander.connection_id, "odd \t\\ name", limit=1000)
+    (now,) = lander.world.db.execute("SELECT now()").fetchone()
+    assert len(stored) == len(page)
+    assert {(one.first_seen_at, one.changed_at, one.changed_seq) for one in stored} == {(now, now, lander.key.run_seq)}
+
+
+def test_a_large_page_may_hold_new_changed_and_equal_records(lander: Lander) -> None:
+    first = dict.fromkeys(map(str, range(20)), "x")
+    lander.land(first)
+    page = first | {"3": "y", "7": "y"} | {f"more-{n}": n for n in range(records.STRAIGHT)}
+    assert lander.land(page) == Landed(new=records.STRAIGHT, changed=2, unchanged=18)
+    assert lander.living() == page
+
+
+def test_a_session_of_a_worker_finds_records_by_their_index_though_it_planned_while_there_were_none(
+    fresh_database_url: str,
+) -> None:
+    """A plan that is made while a vacuumed table has no pages reads it whole, and is reused when it is large."""
+    explain = b"EXPLAIN (GENERIC_PLAN, COSTS OFF) " + records._COMPARE.sql
+    reads_whole = {}
+    for by_index in (False, True):
+        database = Database(fresh_database_url, by_index=by_index)
+        with database.connection() as db:
+            db.execute("VACUUM ANALYZE record")
+            plan = [line for (line,) in db.execute(explain, prepare=False).fetchall()]
+        database.close()
+        reads_whole[by_index] = any("Seq Scan on record" in line for line in plan)
+    assert reads_whole == {False: True, True: False}
 
 
 def test_several_pages_land_in_one_transaction(lander: Lander) -> None:
