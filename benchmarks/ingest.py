@@ -12,8 +12,8 @@ for what is gone, judged, finished. By hand, over one `requests.Session`, each p
     skip equal  the same, but only where the hash differs: everything is sent, nothing is written
     ask         send ids and hashes, learn which differ, send only those
 
-Each way is a process of its own, by turns, `--sample` records each; CPU is the client's from its first request to its
-end, and that of PostgreSQL's whole tree. The ratios are medians over the turns. Then ours again with `--records`, for
+Each way is a process of its own, by turns, `--sample` records each, after one page to get warm; CPU is the client's and
+that of PostgreSQL's whole tree. The ratios are medians over the turns. Then ours again with `--records`, for
 the peak of memory (VmHWM) and what a record costs there. Counts of rows are checked each time. Exits with 1 where a
 target is missed.
 """
@@ -24,15 +24,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from benchmarks import by_hand
 from benchmarks.big_vendor import DEFINITION, PER_PAGE
-from benchmarks.by_hand import TABLE, measured
 from benchmarks.cpu import tree_cpu_s
 from embedded.postgres import Postgres
 from models import connections, migrate, vault
@@ -63,10 +65,20 @@ class Spent:
 # ---- ours: runs in a process of its own
 
 
-def run_ours(order: dict[str, Any]) -> int:
-    """Make one whole run; return how many records were written."""
-    station = Station.of(Settings.read(order["environ"]))
+@cache
+def station_of(environ: str) -> Station:
+    """Return the worker's tools, the same ones for each of its runs. environ: as JSON."""
+    settings = Settings.read(json.loads(environ))
+    journal.set_up(settings)
+    memory.settle()
+    station = Station.of(settings)
     station.lease.acquire(station.control)
+    return station
+
+
+def run_ours(order: dict[str, Any]) -> int:
+    """Make one whole run, as a worker that has made some before; return how many records were written."""
+    station = station_of(json.dumps(order["environ"]))
     connection_id = UUID(order["connection_id"])
     with station.claims.connection() as db:
         run = claim(db, connection_id, worker_id=station.lease.worker_id, due_only=False)
@@ -84,14 +96,6 @@ def run_ours(order: dict[str, Any]) -> int:
     return int(ended[1])
 
 
-def child() -> None:
-    """Read an order, make the run, print what it took."""
-    order = json.loads(sys.stdin.read())
-    journal.set_up(Settings.read(order["environ"]))
-    memory.settle()  # as a worker does at its start
-    print(json.dumps(measured(run_ours, order)))
-
-
 # ---- the comparison
 
 
@@ -104,7 +108,7 @@ class Bench:
         migrate.upgrade(server.url)
         self.database = Database(server.url)
         with self.database.connection() as db:
-            db.execute(TABLE)
+            db.execute(by_hand.TABLE)
         with self.database.transaction() as db:
             self._organization_id = connections.create_organization(db, "benchmark").organization_id
         (folder / "vendors").mkdir()
@@ -139,10 +143,10 @@ class Bench:
                 db.execute(
                     "UPDATE connection SET options = %s WHERE connection_id = %s", (json.dumps(options), connection_id)
                 )
-        self.database.close()
         order = {
             "way": way,
             "connection_id": str(connection_id),
+            "warm_id": str(self.connection(PER_PAGE)),
             "port": self._port,
             "records": records,
             "edition": edition,
@@ -157,17 +161,24 @@ class Bench:
                 "CONNECTION_HEALTH_LOG_LEVEL": "WARNING",
             },
         }
-        before_s = tree_cpu_s(self._server.pid)
-        ended = subprocess.run(
-            [sys.executable, "-m", *(("benchmarks.ingest", "--ours") if way == "ours" else ("benchmarks.by_hand",))],
-            input=json.dumps(order),
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        server_s = tree_cpu_s(self._server.pid) - before_s
+        self.database.close()
+        module = ("benchmarks.ingest", "--ours") if way == "ours" else ("benchmarks.by_hand",)
+        with subprocess.Popen(
+            [sys.executable, "-m", *module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.flush()
+            if process.stdout.readline() != "warm\n":
+                raise SystemExit(f"{way}, edition {edition}: the first page failed")
+            before_s = tree_cpu_s(self._server.pid)
+            found = json.loads(process.communicate("now\n")[0] or "null")
+            time.sleep(SETTLE_S)
+            server_s = tree_cpu_s(self._server.pid) - before_s
         self.database = Database(self._server.url)
-        found = json.loads(ended.stdout)
+        if found is None:
+            raise SystemExit(f"{way}, edition {edition}: it failed")
         if found["written"] != written:
             raise SystemExit(f"{way}, edition {edition}: wrote {found['written']} rows, and not {written}")
         return Spent(
@@ -200,6 +211,9 @@ TARGETS: Final = (
     (ALL, "rewrite", 1.2),
 )
 MEMORY_TARGET: Final = 1.1
+
+SETTLE_S: Final = 0.3
+"""Server processes that end while they are counted are missed: the client's are let go first."""
 
 
 def compared(bench: Bench, records: int, turns: int) -> dict[tuple[str, str], list[Spent]]:
@@ -282,7 +296,7 @@ def vendor() -> Iterator[int]:
 def main() -> int:
     """Measure, print, and judge."""
     if sys.argv[1:] == ["--ours"]:
-        child()
+        by_hand.main(run_ours)
         return 0
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=1_000_000, help="for the peak of memory; 0 leaves that out")
