@@ -11,6 +11,7 @@ organization ─< connection ── connection_sched   when it runs next, and wh
                      ├─< record                  what was synced, in hash partitions
                      └─< sighting                what a pass has seen so far, until the pass ends
 vendor_limit ─< connection        worker ─< run        rate_limit, tally
+organization ─< api_key, invite   connection ─< authorization_attempt   repeatable_request, audit_entry
 
 The tables that hold a row per run or per record carry no foreign keys: the statements that write them have just read,
 locked, the row that they would point to. Nor is a word checked again where it is a copy of one that was: the server
@@ -25,7 +26,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TEXT, TIMESTAMP, UUID
 
 from classifier.vocabulary import HealthName, ResolutionOwner
-from models.vocabulary import ConnectionState, RunState, Trigger
+from models.vocabulary import ConnectionState, RunState, Scope, Trigger
 
 RECORD_PARTITIONS: Final = 16
 NEVER_RUN: Final = "NEVER_RUN"
@@ -397,6 +398,109 @@ tally = _table(
     sa.Column("shard", sa.Integer, primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
     settings={"fillfactor": "10", **_HOT},
+)
+
+# A key of the HTTP API, of the whole account (organization_id NULL) or of one organization. digest: SHA-256 of the key,
+# which is random enough to need no salt; ending: its last characters, for people to tell keys apart.
+api_key = _table(
+    "api_key",
+    sa.Column("key_id", UUID(), primary_key=True),
+    sa.Column("organization_id", UUID(), sa.ForeignKey("organization.organization_id")),
+    sa.Column("name", TEXT, nullable=False),
+    sa.Column("scope", TEXT, nullable=False),
+    sa.Column("digest", BYTEA, nullable=False),
+    sa.Column("ending", TEXT, nullable=False),
+    sa.Column("requests_per_minute", sa.Integer),
+    sa.Column("created_at", _time(), nullable=False, server_default=sa.func.now()),
+    sa.Column("created_by", TEXT, nullable=False),
+    sa.Column("expires_at", _time()),
+    sa.Column("revoked_at", _time()),
+    sa.Column("last_used_at", _time()),
+    sa.CheckConstraint("char_length(name) BETWEEN 1 AND 200", name="name_length"),
+    sa.CheckConstraint(_words("scope", Scope), name="scope_known"),
+    sa.CheckConstraint("requests_per_minute > 0", name="requests_per_minute_positive"),
+    sa.Index("ix_api_key_digest", "digest", unique=True),
+    sa.Index("ix_api_key_organization", "organization_id", "key_id"),
+)
+
+# What an invite token stands for: one connection to be created (of one vendor, or of any where vendor is NULL), or the
+# credentials of one connection to be replaced. used_for: the connection that it made or mended.
+invite = _table(
+    "invite",
+    sa.Column("invite_id", UUID(), primary_key=True),
+    sa.Column("organization_id", UUID(), sa.ForeignKey("organization.organization_id"), nullable=False),
+    sa.Column("vendor", TEXT),
+    sa.Column("connection_id", UUID(), sa.ForeignKey("connection.connection_id")),
+    sa.Column("identifier", TEXT),
+    sa.Column("options", JSONB, nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("created_at", _time(), nullable=False, server_default=sa.func.now()),
+    sa.Column("created_by", TEXT, nullable=False),
+    sa.Column("expires_at", _time(), nullable=False),
+    sa.Column("used_at", _time()),
+    sa.Column("used_for", UUID()),
+    sa.Column("revoked_at", _time()),
+    sa.CheckConstraint("char_length(identifier) BETWEEN 1 AND 500", name="identifier_length"),
+    sa.CheckConstraint("jsonb_typeof(options) = 'object'", name="options_object"),
+    sa.CheckConstraint("(used_at IS NULL) = (used_for IS NULL)", name="used_for_something"),
+    sa.Index("ix_invite_organization", "organization_id", "invite_id"),
+    sa.Index("ix_invite_expires", "expires_at"),
+)
+
+# A customer on the way to a vendor's consent page and back. sealed: the PKCE verifier, by the vault; success_url and
+# error_url: where the customer is sent afterwards.
+authorization_attempt = _table(
+    "authorization_attempt",
+    sa.Column("attempt_id", UUID(), primary_key=True),
+    sa.Column("connection_id", UUID(), sa.ForeignKey("connection.connection_id"), nullable=False),
+    sa.Column("state_digest", BYTEA, nullable=False),
+    sa.Column("key_id", TEXT, nullable=False),
+    sa.Column("sealed", BYTEA, nullable=False),
+    sa.Column("success_url", TEXT),
+    sa.Column("error_url", TEXT),
+    sa.Column("created_at", _time(), nullable=False, server_default=sa.func.now()),
+    sa.Column("expires_at", _time(), nullable=False),
+    sa.Column("used_at", _time()),
+    sa.Index("ix_authorization_attempt_state", "state_digest", unique=True),
+    sa.Index("ix_authorization_attempt_connection", "connection_id", "attempt_id"),
+    sa.Index("ix_authorization_attempt_expires", "expires_at"),
+)
+
+# A request that may be sent twice. actor: whose key it came with; fingerprint: SHA-256 of method, path and body;
+# subject_id: what it made, stored with the thing itself; sealed: the answer's body, by the vault. finished_at NULL: the
+# first one is still on.
+repeatable_request = _table(
+    "repeatable_request",
+    sa.Column("actor", TEXT, primary_key=True),
+    sa.Column("idempotency_key", TEXT, primary_key=True),
+    sa.Column("fingerprint", BYTEA, nullable=False),
+    sa.Column("created_at", _time(), nullable=False, server_default=sa.func.now()),
+    sa.Column("finished_at", _time()),
+    sa.Column("subject_id", UUID()),
+    sa.Column("status", sa.Integer),
+    sa.Column("key_id", TEXT),
+    sa.Column("sealed", BYTEA),
+    sa.CheckConstraint("char_length(idempotency_key) BETWEEN 1 AND 255", name="key_length"),
+    sa.CheckConstraint("(status IS NULL) = (finished_at IS NULL)", name="answer_when_finished"),
+    sa.Index("ix_repeatable_request_created", "created_at"),
+)
+
+# Who changed what; append-only. actor: `key:<id>`, `invite:<id>`, or `command`; changes: without any secret.
+audit_entry = _table(
+    "audit_entry",
+    sa.Column("entry_id", UUID(), primary_key=True),
+    sa.Column("happened_at", _time(), nullable=False, server_default=sa.func.now()),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("action", TEXT, nullable=False),
+    sa.Column("organization_id", UUID()),
+    sa.Column("connection_id", UUID()),
+    sa.Column("subject_id", UUID()),
+    sa.Column("request_id", TEXT),
+    sa.Column("remote_address", TEXT),
+    sa.Column("changes", JSONB, nullable=False, server_default=sa.text("'{}'")),
+    sa.CheckConstraint("jsonb_typeof(changes) = 'object'", name="changes_object"),
+    sa.Index("ix_audit_entry_organization", "organization_id", "entry_id"),
+    sa.Index("ix_audit_entry_connection", "connection_id", "entry_id"),
+    sa.Index("ix_audit_entry_happened", "happened_at"),
 )
 
 FOLLOW_STATE: Final = """

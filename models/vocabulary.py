@@ -30,3 +30,11 @@ class Trigger(StrEnum):
     MANUAL = "MANUAL"
     CREDENTIALS = "CREDENTIALS"
     RECOVERY = "RECOVERY"
+
+
+class Scope(StrEnum):
+    """What a key may do; each includes those before it. admin: keys, and what belongs to the whole account."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
