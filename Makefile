@@ -29,7 +29,7 @@ up: $(VENV)/.try ## run it for real on this machine, with a PostgreSQL and a Red
 
 .PHONY: test
 test: $(VENV)/.dev ## run the tests
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile -m "not soak" $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev ## what must hold besides the tests: format, lint, types, layers, dependencies, schemas, images
@@ -55,6 +55,10 @@ bench: $(VENV)/.dev ## measure it side by side with what it is to be measured by
 .PHONY: soak
 soak: $(VENV)/.dev ## break it at random for MINUTES (10), and see that every guarantee holds
 	PYTHONPATH=. $(BIN)/python tests/faults/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
+
+.PHONY: drills
+drills: $(VENV)/.dev ## break it in every way that is known, and print what it cost: the whole fault matrix
+	$(BIN)/python -m pytest tests/faults -rP --timeout 900 $(ARGS)
 
 .PHONY: lock
 lock: ## pin requirements/*.txt anew from requirements/*.in; UPGRADE=1 takes the newest (needs uv)
