@@ -12,7 +12,6 @@ from classifier.vocabulary import HealthName, HealthStatus, ResolutionOwner
 from cli import output
 from cli.board import next_run
 from cli.credentials_input import gather, read_document, read_options
-from cli.documents import connection_document, proof
 from cli.door import hints, station
 from cli.durations import read_secs
 from cli.errors import BadInputError, NotThereError, RefusedError
@@ -22,6 +21,7 @@ from cli.output import Fact, Json
 from models import connections
 from models.connections import UNSET, ConnectionFilter, ConnectionView
 from models.database import Database
+from models.representations import connection_document, proof
 from models.vocabulary import ConnectionState, Trigger
 from vendors.credentials_schema import prepare
 from vendors.definition import Definition

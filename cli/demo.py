@@ -15,7 +15,6 @@ from rich.live import Live
 
 from classifier.vocabulary import HealthName
 from cli import board, output
-from cli.documents import proof
 from cli.errors import CliError
 from cli.failures import explain
 from cli.stack import LocalStack, Wishes
@@ -23,6 +22,7 @@ from cli.stop_signals import stoppable
 from cli.story import ACTS, Act, Part, Stage, Story
 from models import connections, history
 from models.connections import ConnectionFilter, ConnectionView
+from models.representations import proof
 from simulator.server import Simulator
 from worker import credentials as worker_credentials
 from worker.app import make_app

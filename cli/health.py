@@ -12,7 +12,6 @@ from classifier.replay import NotReplayable, Stored, outcome_of
 from classifier.verdict import Verdict
 from classifier.vocabulary import OWNER, HealthName
 from cli import output, waiting
-from cli.documents import change_document, connection_document, health_document
 from cli.door import station
 from cli.durations import read_secs
 from cli.errors import NotThereError
@@ -23,6 +22,7 @@ from cli.runs import print_evidence
 from models import connections, history
 from models.connections import ConnectionView
 from models.history import HealthView
+from models.representations import change_document, connection_document, health_document
 
 app = typer.Typer(no_args_is_help=True, help="Why a connection is healthy or not.", rich_markup_mode=None)
 

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from cli import output
-from cli.documents import organization_document
 from cli.door import station
 from cli.ids import all_organizations
 from cli.output import Json
 from models import connections
+from models.representations import organization_document
 
 app = typer.Typer(no_args_is_help=True, help="Your customers, each with connections.", rich_markup_mode=None)
 

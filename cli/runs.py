@@ -8,7 +8,6 @@ from rich.text import Text
 
 from classifier.vocabulary import OWNER
 from cli import output
-from cli.documents import run_document
 from cli.door import station
 from cli.errors import NotThereError
 from cli.ids import ConnectionId, find_connection
@@ -16,6 +15,7 @@ from cli.output import Fact, Json
 from cli.waterfall import waterfall_rows
 from models import history
 from models.history import RunView
+from models.representations import run_document
 
 app = typer.Typer(no_args_is_help=True, help="A connection's runs.", rich_markup_mode=None)
 

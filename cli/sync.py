@@ -6,7 +6,6 @@ import typer
 
 from classifier.vocabulary import OWNER
 from cli import output, waiting
-from cli.documents import run_document
 from cli.door import hints, station
 from cli.durations import read_secs
 from cli.errors import NotThereError
@@ -15,6 +14,7 @@ from cli.ids import ConnectionId, find_connection
 from cli.output import Fact, Json
 from cli.runs import records_text
 from models import connections, runs
+from models.representations import run_document
 from models.vocabulary import Trigger
 from worker.sync import wake
 

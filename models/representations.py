@@ -1,4 +1,4 @@
-"""Connections, healths and runs as the JSON that the HTTP API speaks, and as words for people."""
+"""Connections, healths and runs as the JSON that every door speaks, and as words for people."""
 
 from collections.abc import Mapping
 from typing import Any
