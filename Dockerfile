@@ -17,6 +17,7 @@ COPY cli cli
 COPY embedded embedded
 COPY models models
 COPY simulator simulator
+COPY web web
 COPY vendors vendors
 COPY worker worker
 RUN /opt/build/bin/python -m hatchling build -t wheel -d dist \

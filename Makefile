@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3
 JOBS ?= auto
 # More for pytest, as in: make test ARGS="tests/models -k claim"
 ARGS ?=
-SOURCES := classifier cli embedded models simulator vendors worker tests benchmarks
+SOURCES := classifier cli embedded models simulator vendors web worker tests benchmarks
 
 .PHONY: help
 help: ## this list
@@ -63,7 +63,7 @@ drills: $(VENV)/.dev ## break it in every way that is known, and print what it c
 .PHONY: lock
 lock: ## pin requirements/*.txt anew from requirements/*.in; UPGRADE=1 takes the newest (needs uv)
 	@command -v uv >/dev/null || { echo 'make lock needs uv: pip install uv'; exit 1; }
-	cd requirements && for name in run try dev build; do \
+	cd requirements && for name in run try dev build client; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	    --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) -o $$name.txt $$name.in || exit 1; done
 
