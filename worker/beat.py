@@ -1,5 +1,6 @@
 """Celery's beat without a file: its ticks only wake somebody up, so there is nothing that a restart could lose."""
 
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -38,6 +39,9 @@ class StatelessScheduler(Scheduler):
 
     def _waiting(self) -> int:
         try:
-            return self._hints.backlog()
+            waiting = self._hints.backlog()
         except BrokerError:
             return 0  # let the sending itself tell what is wrong
+        with suppress(BrokerError):  # likewise; the mark only tells whoever looks that a beat ticks
+            self._hints.mark_beat()
+        return waiting

@@ -22,6 +22,10 @@ from worker.settings import client_url
 SYNC_TASK: Final = "worker.sync_connection"
 QUEUE: Final = "connection-health"
 
+BEAT_KEY: Final = "connection-health.beat"
+BEAT_KEPT_S: Final = 3600
+"""A beat marks each of its ticks by a key that lives so long: what is left of that tells when the last one was."""
+
 BrokerError = (OperationalError, redis.RedisError, OSError)
 """What sending a hint raises where Redis cannot take it."""
 
@@ -96,6 +100,10 @@ class Hints:
         """Return how many messages wait. Raises one of BrokerError."""
         waiting: Any = self._redis.llen(QUEUE)  # redis-py types both its clients as one
         return int(waiting)
+
+    def mark_beat(self) -> None:
+        """Note that a beat ticks. Raises one of BrokerError."""
+        self._redis.set(BEAT_KEY, "", ex=BEAT_KEPT_S)
 
     def close(self) -> None:
         """Let the connection go; the next use opens another."""

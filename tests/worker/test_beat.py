@@ -8,7 +8,7 @@ import redis
 from tests.worker.conftest import settings_of
 from worker.app import make_app
 from worker.beat import MOST_WAITING, StatelessScheduler
-from worker.hints import Hints
+from worker.hints import BEAT_KEPT_S, BEAT_KEY, Hints
 
 
 @pytest.fixture
@@ -64,6 +64,18 @@ def test_ticks_are_held_back_while_they_pile_up(
     assert sent == ([entry.task] if is_sent else [])
     if not is_sent:  # and the entry moves on, or it would be tried again at once, for ever
         assert scheduler.schedule[str(entry.name)].total_run_count == before + 1
+
+
+def test_a_tick_leaves_a_mark_that_tells_when_it_was(sent: list[str], redis_url: str, redis_server: Any) -> None:
+    made = StatelessScheduler(app=make_app(settings_of(redis_url=redis_url)), lazy=True)
+    made.setup_schedule()
+    made.apply_async(next(iter(made.schedule.values())))
+    with redis.Redis.from_url(redis_url) as client:
+        left_s: Any = client.ttl(BEAT_KEY)
+    made._hints.close()
+
+    assert BEAT_KEPT_S - 60 < left_s <= BEAT_KEPT_S
+    assert sent
 
 
 def test_a_tick_that_cannot_be_sent_is_one_line_and_the_next_is_tried(
