@@ -11,6 +11,10 @@ ModelsError
 ├── FencedError                the run is no longer the connection's current one: it may write nothing more
 ├── NotFoundError              no such organization or connection
 ├── InvalidValueError          a value that a constraint of the tables refuses (field, constraint, remedy)
+├── InviteRefusedError         an invite token that opens nothing (any more)
+├── RepeatedDifferentlyError   an idempotency key that came with another request before
+├── RepeatedTooSoonError       a request whose first sending is still being carried out
+├── TakenOverError             a request that another process has taken over meanwhile
 └── VaultError
     ├── KeyringError           the text of the keyring cannot be read
     ├── UnknownKeyError        a row was sealed with a key that the keyring does not hold
@@ -129,6 +133,46 @@ class InvalidValueError(ModelsError):
 
     def __str__(self) -> str:
         return f"{self.remedy} ({self.constraint})"
+
+
+class InviteRefusedError(ModelsError):
+    """An invite token is none of ours, or was used, revoked or left to expire. Which of them is not told."""
+
+    def __str__(self) -> str:
+        return "Invalid or expired connection invite token"
+
+
+class RepeatedDifferentlyError(ModelsError):
+    """An idempotency key came with another request before."""
+
+    def __init__(self, idempotency_key: str) -> None:
+        super().__init__(idempotency_key)
+        self.idempotency_key = idempotency_key
+
+    def __str__(self) -> str:
+        return "this Idempotency-Key was sent before with another request: use a new key for a new request"
+
+
+class RepeatedTooSoonError(ModelsError):
+    """The first sending of a request is still being carried out."""
+
+    def __init__(self, idempotency_key: str) -> None:
+        super().__init__(idempotency_key)
+        self.idempotency_key = idempotency_key
+
+    def __str__(self) -> str:
+        return "the first request with this Idempotency-Key is still being carried out: send it again in a moment"
+
+
+class TakenOverError(ModelsError):
+    """A request took so long that another sending of it was begun in its place; it made nothing."""
+
+    def __init__(self, idempotency_key: str) -> None:
+        super().__init__(idempotency_key)
+        self.idempotency_key = idempotency_key
+
+    def __str__(self) -> str:
+        return "this request took too long and was begun anew by another sending: this one made nothing"
 
 
 class VaultError(ModelsError):

@@ -35,7 +35,8 @@ from models.errors import (
     VaultTamperedError,
 )
 
-Kind = Literal["credentials", "token"]
+Kind = Literal["credentials", "token", "answer", "verifier"]
+"""The first two are kept in the vault's table; the others beside what they belong to."""
 
 _KEY_BYTES: Final = 32
 _VERSION: Final = b"\x01"
