@@ -1,10 +1,12 @@
 """Celery's beat without a file: its ticks only wake somebody up, so there is nothing that a restart could lose."""
 
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, Final
 
 import structlog
 from celery.beat import ScheduleEntry, Scheduler, SchedulingError
+from celery.schedules import schedule
 
 from worker.errors import first_line
 from worker.hints import BrokerError, Hints
@@ -13,6 +15,9 @@ log = structlog.get_logger()
 
 MOST_WAITING: Final = 100
 """With so many messages waiting nobody is there to take a tick, or nobody needs one: it would only pile up."""
+
+_OFTEN_S: Final = 60.0
+"""What comes more rarely does not pile up, and is never held back: a busy queue is no reason to purge nothing."""
 
 
 class StatelessScheduler(Scheduler):
@@ -23,12 +28,18 @@ class StatelessScheduler(Scheduler):
         self._hints = Hints(self.app)
 
     def setup_schedule(self) -> None:
-        """Take the schedule from the settings."""
+        """Take the schedule from the settings. Everything is due at the start.
+
+        Without a memory of the last time, what is due every hour would else never be done by beats that are replaced
+        more often than that, and not within a new house's first hour.
+        """
         self.merge_inplace(self.app.conf.beat_schedule)
+        for entry in self.schedule.values():
+            entry.last_run_at = entry.default_now() - timedelta(days=1)
 
     def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002 - the signature is Celery's
         """Send a tick, or let it go where ticks pile up."""
-        if self._waiting() > MOST_WAITING:
+        if self._waiting() > MOST_WAITING and _is_often(entry):
             return self.reserve(entry) if advance else entry
         try:
             return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
@@ -42,6 +53,11 @@ class StatelessScheduler(Scheduler):
             waiting = self._hints.backlog()
         except BrokerError:
             return 0  # let the sending itself tell what is wrong
-        with suppress(BrokerError):  # likewise; the mark only tells whoever looks that a beat ticks
+        with suppress(*BrokerError):  # likewise; the mark only tells whoever looks that a beat ticks
             self._hints.mark_beat()
         return waiting
+
+
+def _is_often(entry: ScheduleEntry) -> bool:
+    every = entry.schedule
+    return isinstance(every, schedule) and every.run_every.total_seconds() < _OFTEN_S

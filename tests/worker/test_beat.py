@@ -57,6 +57,7 @@ def test_ticks_are_held_back_while_they_pile_up(
         return waiting
 
     monkeypatch.setattr(Hints, "backlog", backlog)
+    monkeypatch.setattr(Hints, "mark_beat", lambda _self: None)
     entry = next(iter(scheduler.schedule.values()))
     before = entry.total_run_count
     scheduler.apply_async(entry)
@@ -64,6 +65,21 @@ def test_ticks_are_held_back_while_they_pile_up(
     assert sent == ([entry.task] if is_sent else [])
     if not is_sent:  # and the entry moves on, or it would be tried again at once, for ever
         assert scheduler.schedule[str(entry.name)].total_run_count == before + 1
+
+
+def test_a_new_beat_does_everything_at_once(scheduler: StatelessScheduler) -> None:
+    assert all(entry.is_due()[0] for entry in scheduler.schedule.values())
+
+
+def test_a_busy_queue_does_not_keep_the_days_from_being_made(
+    scheduler: StatelessScheduler, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hints, "backlog", lambda _self: MOST_WAITING + 1)
+    monkeypatch.setattr(Hints, "mark_beat", lambda _self: None)
+    for entry in list(scheduler.schedule.values()):
+        scheduler.apply_async(entry)
+
+    assert sent == ["worker.purge"]
 
 
 def test_a_tick_leaves_a_mark_that_tells_when_it_was(sent: list[str], redis_url: str, redis_server: Any) -> None:
