@@ -59,5 +59,5 @@ class StatelessScheduler(Scheduler):
 
 
 def _is_often(entry: ScheduleEntry) -> bool:
-    every = entry.schedule
+    every: Any = entry.schedule  # celery-types leaves run_every out
     return isinstance(every, schedule) and every.run_every.total_seconds() < _OFTEN_S
