@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import structlog
 from celery.beat import ScheduleEntry, Scheduler, SchedulingError
-from celery.schedules import schedule
 
 from worker.errors import first_line
 from worker.hints import BrokerError, Hints
@@ -59,5 +58,5 @@ class StatelessScheduler(Scheduler):
 
 
 def _is_often(entry: ScheduleEntry) -> bool:
-    every: Any = entry.schedule  # celery-types leaves run_every out
-    return isinstance(every, schedule) and every.run_every.total_seconds() < _OFTEN_S
+    every = getattr(entry.schedule, "run_every", None)  # of a crontab there is none
+    return every is not None and every.total_seconds() < _OFTEN_S
