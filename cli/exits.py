@@ -17,7 +17,8 @@ class Exit(IntEnum):
     REFUSED = 4
     """Understood and not done: credentials that the vendor did not take, a definition with faults, no confirmation."""
     NOT_PASSED = 5
-    """A check did not pass: a past verdict would be another (`rules replay`), or too few are right (`classify`)."""
+    """A check did not pass: something is not well (`doctor`), a past verdict would be another (`rules replay`), too few
+    are right (`classify`)."""
     CUSTOMER_MUST_ACT = 10
     VENDOR_MUST_ACT = 11
     PLATFORM_MUST_ACT = 12

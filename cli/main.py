@@ -39,6 +39,7 @@ WORDS: Mapping[str, Word] = {
     "vendors": Word(module="cli.vendors", help="The vendors that can be connected; check a definition of your own."),
     "rules": Word(module="cli.rules", help="What today's rules, or new ones of yours, would say of past runs."),
     "classify": Word(module="cli.classify", help="Judge recorded answers: JSON lines in, verdicts out."),
+    "doctor": Word(module="cli.doctor", help="Whether everything is well here: servers, workers, queue, keys, disk."),
     "db": Word(module="cli.db", help="Make and migrate the tables."),
     "vault": Word(module="cli.vault", help="Keys of the vault that holds the credentials."),
     "config": Word(module="cli.config", help="The settings in force, and where each comes from."),
@@ -121,9 +122,9 @@ def connection_health(
 ) -> None:
     """Run connection syncs against vendor APIs, and know which connections work and who must act.
 
-    Exit codes: 0 ok, 1 our fault, 2 usage, 3 not found, 4 refused, 5 a check did not pass (`rules replay`,
-    `classify --fail-under`); for a connection that is unhealthy: 10 the customer must act, 11 the vendor, 12 you;
-    124 a wait timed out. Settings come from CONNECTION_HEALTH_* (see `config show`).
+    Exit codes: 0 ok, 1 our fault, 2 usage, 3 not found, 4 refused, 5 a check did not pass (`doctor`,
+    `rules replay`, `classify --fail-under`); for a connection that is unhealthy: 10 the customer must act, 11 the
+    vendor, 12 you; 124 a wait timed out. Settings come from CONNECTION_HEALTH_* (see `config show`).
     """
     ctx.obj = {"config": config, "debug": debug}
 

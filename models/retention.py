@@ -80,6 +80,11 @@ def purge(db: Connection[Any], *, run_days: int = 30, history_days: int = 400) -
     )
 
 
+def days(db: Connection[Any]) -> tuple[date, tuple[date, ...]]:
+    """Return today, by the server's clock and UTC, and the days that run_history has a partition for, oldest first."""
+    return _today(db), tuple(day for day, _ in _days(db))
+
+
 def _alone(db: Connection[Any]) -> bool:
     found = row(db, b"SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,))
     return bool(found and found[0])
