@@ -6,6 +6,7 @@ is never silently without effect.
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +79,22 @@ class Settings(BaseModel):
     """A process whose interpreter was held by one thread for so long is ended by the kernel."""
     heartbeat_file: Path | None = None
     """Touched while the worker lives, for a container's health check."""
+    http_host: str = "127.0.0.1"
+    """Where the HTTP API listens."""
+    http_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    """0: any that is free."""
+    public_url: str | None = None
+    """`https://health.example.com`: how the HTTP API is reached from outside; vendors send customers back to it."""
+    cors_origins: str = ""
+    """Origins whose pages may call the HTTP API, separated by `,`; none where empty."""
+    http_requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 6000
+    """Of each API key that has no limit of its own, over all processes."""
+    http_body_limit: Annotated[int, Field(ge=1024, le=100_000_000)] = 1_000_000
+    """The largest body of a request, in bytes."""
+    http_slow_after_s: Annotated[float, Field(ge=0.1, le=600)] = 10.0
+    """A client that takes longer to send its headers, or its body, is sent away."""
+    http_drain_s: Annotated[int, Field(ge=0, le=600)] = 20
+    """On SIGTERM, let requests go on for so long."""
     run_history_days: Annotated[int, Field(ge=1, le=3650)] = 14
     health_history_days: Annotated[int, Field(ge=1, le=3650)] = 400
     log_format: Literal["json", "console"] = "console"
@@ -87,6 +104,23 @@ class Settings(BaseModel):
     @classmethod
     def _are_targets(cls, value: str) -> str:
         parse_targets(value)
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_origin(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9/_.-]*)?", value):
+            raise ValueError("must look like https://health.example.com")
+        return value.rstrip("/")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in filter(None, value.split(",")):
+            if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", origin.strip()):
+                raise ValueError(f"{origin.strip()!r} is no origin: it must look like https://app.example.com")
         return value
 
     @field_validator("database_url")

@@ -1,0 +1,135 @@
+"""Who asks, and what they may do. A key's organization is all that it can see: the rest is not there for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
+
+from models import api_keys, invites
+from models.audit import Actor
+from models.invites import Invite
+from models.vocabulary import Scope
+from vendors.definition import Limits, LimitScope, Rate
+from web.desk import Desk
+from web.problems import Problem, not_found, request_id_of
+from worker.wire.budget import Budget
+from worker.wire.errors import RateLimitedLocallyError
+from worker.wire.limiter import Limiter
+
+KEY_HEADER: Final = APIKeyHeader(
+    name="X-API-KEY", auto_error=False, description="A key of the account or of one organization."
+)
+INVITE_HEADER: Final = APIKeyHeader(
+    name="X-CONNECTION-INVITE-TOKEN", auto_error=False, description="An invite token, in the place of a key."
+)
+_RANKS: Final = tuple(Scope)
+_MINUTE_S: Final = 60.0
+_KEY_WANTED: Final = "Send an API key in the header X-API-KEY."
+_KEY_REFUSED: Final = "This API key opens nothing: it is unknown, expired or revoked."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who asks. organization_id None: the whole account; invite: where an invite token is all that they have."""
+
+    actor: Actor
+    organization_id: UUID | None
+    scope: Scope
+    key_id: UUID | None = None
+    invite: Invite | None = None
+
+    def check_organization(self, organization_id: UUID) -> None:
+        """Raise a 404 for an organization that is not theirs, as for one that is not there."""
+        if self.organization_id not in (None, organization_id):
+            raise not_found("organization")
+
+
+def desk_of(request: Request) -> Desk:
+    """Return this process's tools."""
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+AtDesk = Annotated[Desk, Depends(desk_of)]
+
+
+def _principal(request: Request, desk: Desk, text: str | None, needed: Scope) -> Principal:
+    if not text:
+        raise Problem(HTTPStatus.UNAUTHORIZED, _KEY_WANTED)
+    with desk.database.connection() as db:
+        key = api_keys.find_key(db, text)
+    if key is None:
+        raise Problem(HTTPStatus.UNAUTHORIZED, _KEY_REFUSED)
+    principal = Principal(
+        actor=_actor(request, f"key:{key.key_id}"),
+        organization_id=key.organization_id,
+        scope=key.scope,
+        key_id=key.key_id,
+    )
+    _count(desk, principal, key.requests_per_minute or desk.settings.http_requests_per_minute)
+    if _RANKS.index(key.scope) < _RANKS.index(needed):
+        raise Problem(HTTPStatus.FORBIDDEN, f"This needs a key of scope {needed}; this one's is {key.scope}.")
+    return principal
+
+
+def _actor(request: Request, name: str) -> Actor:
+    request.scope["actor"] = name
+    remote = request.client.host if request.client is not None else None
+    return Actor(name=name, request_id=request_id_of(request), remote_address=remote)
+
+
+def _count(desk: Desk, principal: Principal, per_minute: int) -> None:
+    limits = Limits(rates=(Rate(limit=per_minute, per_s=_MINUTE_S),), scope=LimitScope.CONNECTION)
+    limiter = Limiter(
+        desk.station.shared_limits, f"api/{principal.actor.name}", limits, purse=desk.station.purse, longest_wait_s=0.0
+    )
+    try:
+        limiter.take(Budget(_MINUTE_S), _never)
+    except RateLimitedLocallyError as error:
+        after_s = max(1, round(error.wait_s + 0.5))
+        raise Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f"This key may send {per_minute} requests a minute; send the next one in {after_s} s.",
+            headers={"retry-after": str(after_s), "ratelimit-policy": f'"key";q={per_minute};w=60'},
+        ) from error
+
+
+def _never(_seconds: float) -> None:
+    raise AssertionError("a limiter that may not wait does not sleep")
+
+
+def _with_key(needed: Scope) -> Callable[..., Principal]:
+    def principal(request: Request, desk: AtDesk, key: Annotated[str | None, Security(KEY_HEADER)] = None) -> Principal:
+        return _principal(request, desk, key, needed)
+
+    return principal
+
+
+def _with_key_or_invite(
+    request: Request,
+    desk: AtDesk,
+    key: Annotated[str | None, Security(KEY_HEADER)] = None,
+    token: Annotated[str | None, Security(INVITE_HEADER)] = None,
+) -> Principal:
+    if key or not token:
+        return _principal(request, desk, key, Scope.WRITE)
+    with desk.database.connection() as db:
+        invite = invites.open_invite(db, desk.keyring, token)
+    principal = Principal(
+        actor=_actor(request, f"invite:{invite.invite_id}"),
+        organization_id=invite.organization_id,
+        scope=Scope.WRITE,
+        invite=invite,
+    )
+    _count(desk, principal, desk.settings.http_requests_per_minute)
+    return principal
+
+
+Reader = Annotated[Principal, Depends(_with_key(Scope.READ))]
+Writer = Annotated[Principal, Depends(_with_key(Scope.WRITE))]
+Admin = Annotated[Principal, Depends(_with_key(Scope.ADMIN))]
+WriterOrInvited = Annotated[Principal, Depends(_with_key_or_invite)]

@@ -1,0 +1,59 @@
+"""The ASGI application: put together here, with what holds for all of it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from web import operations, problems
+from web.api import API
+from web.desk import Desk
+from web.metrics import Metrics
+from web.middleware import REQUEST_ID, RequestMiddleware
+
+VERSION: Final = "1"
+SUMMARY: Final = "Connections to your customers' vendors, their health, and who must act."
+
+
+def make_app(desk: Desk) -> FastAPI:
+    """Return the application. It connects to nothing before its first request, and closes the desk at its end."""
+    settings = desk.settings
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        desk.close()
+
+    app = FastAPI(
+        title="Connection Health",
+        summary=SUMMARY,
+        version=VERSION,
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.desk = desk
+    app.state.metrics = Metrics()
+    problems.install(app)
+    app.include_router(operations.router)
+    app.include_router(API)
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["X-API-KEY", "X-CONNECTION-INVITE-TOKEN", "Idempotency-Key", "If-Match", "Content-Type"],
+            expose_headers=["ETag", REQUEST_ID, "Retry-After", "Idempotency-Replayed"],
+        )
+    app.add_middleware(
+        RequestMiddleware,
+        metrics=app.state.metrics,
+        largest_body=settings.http_body_limit,
+        slowest_body_s=settings.http_slow_after_s,
+    )
+    return app
