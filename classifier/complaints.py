@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from classifier.members import plain_name
-from classifier.phrases import INDEX, Where, words_of, words_of_code
+from classifier.phrases import INDEX, VAGUE_RANKS, Where, words_of, words_of_code
 from classifier.reasons import REASONS
 from classifier.vocabulary import HealthName
 from classifier.wrapping import (
@@ -44,6 +44,14 @@ def complains_of(text: str) -> bool:
         return False
     hit = INDEX.find(words_of(text if " " in text else spaced(text)), Where.BODY)
     return hit is not None and REASONS[hit.rule.reason].name in _ABOUT_THE_CALL
+
+
+def complains_exactly(text: str) -> bool:
+    """Return whether a sentence complains in exact words: `forbidden` may be a title, `invalid session` is none."""
+    if len(text) > _LONGEST_COMPLAINT:
+        return False
+    hit = INDEX.find(words_of(text), Where.BODY)
+    return hit is not None and REASONS[hit.rule.reason].name in _ABOUT_THE_CALL and hit.rule.rank not in VAGUE_RANKS
 
 
 def complains_of_code(code: str) -> bool:

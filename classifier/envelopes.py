@@ -99,7 +99,7 @@ def _status_word(top: Top) -> bool:
     """`status: error` beside a message or a code, and no data."""
     told = top.has_text or "code" in top.members or "errorcode" in top.members
     strangers = 3 if "errormessage" in top.members and "errorcode" in top.members else 1
-    if not told or top.has_data or top.named > strangers:
+    if not told or top.has_data or top.named > strangers or isinstance(top.members.get("id"), int):
         return False
     return any(
         isinstance(value, str) and value.lower() in BAD_WORDS
@@ -199,7 +199,7 @@ def _is_failing_head(name: str, members: Mapping[str, object]) -> bool:
         return True
     if name in {"result", "messages"} and _flag(head):
         return head.strangers == 0 and head.has_text
-    return complains(head, claims=name not in {"result", "status", "header", "head"})
+    return complains(head, claims=name not in {"status", "header", "head"})
 
 
 _CHECKS: Final = (_flag, _error_member, _status_word, _number, _code_word, _inner_status, complains)
@@ -322,11 +322,21 @@ def _part_of(document: Mapping[str, object], top: Top) -> Mapping[str, object]:
     return part
 
 
+_CODED_ERROR: Final = re.compile(r"ERR(?:OR)?_[A-Z0-9_]{3,60}\Z")
+
+
 def complaint_of(entries: list[object]) -> list[str] | None:
-    """Return the sentences of a list that is an error and nothing else (`["error", 10100, "apikey: invalid"]`)."""
-    if not 2 <= len(entries) <= 4 or not isinstance(entries[0], str) or entries[0].lower() not in BAD_WORDS:
+    """Return the sentences of a list that is an error and nothing else.
+
+    `["error", 10100, "apikey: invalid"]`, `["ERROR_APP_TOKEN_PARAMETERS_MISSING", "missing parameter app_token"]`.
+    """
+    if not 2 <= len(entries) <= 4 or not isinstance(entries[0], str):
         return None
     if any(isinstance(entry, (dict, list)) for entry in entries):
+        return None
+    if _CODED_ERROR.match(entries[0]) is not None:
+        return [entry for entry in entries if isinstance(entry, str)]
+    if entries[0].lower() not in BAD_WORDS:
         return None
     if not any(isinstance(entry, int) and not isinstance(entry, bool) for entry in entries):
         return None
@@ -350,6 +360,8 @@ def _is_failing_number(name: str, value: object, *, has_text: bool) -> bool:
     return value != 0 and not 100 <= value < 400
 
 
+LONGEST_SENTENCE: Final = 240
+"""Characters of a sentence that is the whole of a body and may tell of a failure."""
 _BESIDE: Final = words("documentationurl docs helpurl moreinfo requestid traceid correlationid")
 
 
@@ -360,7 +372,7 @@ def only_sentence(document: Mapping[str, object]) -> str | None:
         return None
     ((name, value),) = members
     telling = role_of(name) in TELLING or plain_name(name).endswith("status")
-    if telling and isinstance(value, str) and len(value) <= 80:
+    if telling and isinstance(value, str) and len(value) <= LONGEST_SENTENCE:
         return value if " " in value else spaced(value)
     return None
 

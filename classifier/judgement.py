@@ -16,10 +16,10 @@ from classifier import exceptions, retry_time
 from classifier.dialect import Dialect
 from classifier.dialect_match import reads_success, rule_met
 from classifier.outcome import ExceptionLink, Exchange
-from classifier.phrases import INDEX, Where, words_of
+from classifier.phrases import INDEX, OURS_RANK, VAGUE_RANKS, Where, words_of
 from classifier.reading import Kind, Reading, is_plainly_data, read_failure, read_success
 from classifier.reasons import REASONS
-from classifier.signals import OURS_RANK, VAGUE_RANKS, Signals, nothing_remaining
+from classifier.signals import Signals, nothing_remaining
 from classifier.statuses import reason_of_status
 from classifier.verdict import Judgement, TraceStep
 from classifier.vocabulary import HealthName
@@ -245,23 +245,46 @@ _TOLD_IN_ONE_SENTENCE: Final = frozenset(
 )
 
 
+def _in_one_sentence(reading: Reading) -> Found | None:
+    """Return what a sentence says that is the whole of a body."""
+    if not reading.texts:
+        return None
+    hit = INDEX.find(words_of(reading.texts[0]), Where.BODY)
+    if hit is None or REASONS[hit.rule.reason].name not in _TOLD_IN_ONE_SENTENCE:
+        return None
+    return Found(hit.rule.reason, hit.rule.id, hit.words)
+
+
+_TOLD_IN_A_HEADING: Final = frozenset({"token_invalid", "token_expired", "credentials_invalid", "licence"})
+
+
+def _in_page(reading: Reading, text: str) -> Found:
+    """Return what a web page in place of data means: an outage, unless its headings tell of something else."""
+    for heading in reading.texts[:3]:
+        hit = INDEX.find(words_of(heading), Where.THROTTLED)
+        if hit is not None and _is_rate(hit.rule.reason):
+            return Found(hit.rule.reason, hit.rule.id, hit.words)
+        hit = INDEX.find(words_of(heading), Where.BODY)
+        if hit is not None and hit.rule.reason in _TOLD_IN_A_HEADING:
+            return Found(hit.rule.reason, hit.rule.id, hit.words)
+    hit = INDEX.find(words_of(text), Where.FAULT)
+    maintenance = hit is not None and hit.rule.reason == "maintenance"
+    return Found("maintenance" if maintenance else "outage_page", "body.web_page")
+
+
 def _decide_success(reading: Reading, trace: Trace | None) -> Found | None:
     """Return what is wrong with a success status' answer, None where nothing is."""
     found: Found | None = None
     kind = reading.kind
     if kind is Kind.BROKEN:
-        found = Found("bad_json", "body.broken")
+        found = _in_one_sentence(reading) or Found("bad_json", "body.broken")
     elif kind is Kind.HTML and reading.html is not None:
         if reading.html.asks_login or _LOGIN_PATH.search(_path(reading.exchange.url)):
             found = Found("login_page", "body.login_page")
         else:
-            hit = INDEX.find(words_of(reading.html.text), Where.FAULT)
-            maintenance = hit is not None and hit.rule.reason == "maintenance"
-            found = Found("maintenance" if maintenance else "outage_page", "body.web_page")
-    elif kind in {Kind.JSON, Kind.TEXT} and not reading.reports_failure and reading.texts:
-        hit = INDEX.find(words_of(reading.texts[0]), Where.BODY)
-        if hit is not None and REASONS[hit.rule.reason].name in _TOLD_IN_ONE_SENTENCE:
-            found = Found(hit.rule.reason, hit.rule.id, hit.words)
+            found = _in_page(reading, reading.html.text)
+    elif kind in {Kind.JSON, Kind.TEXT} and not reading.reports_failure:
+        found = _in_one_sentence(reading)
     _note(trace, "a success's body", found, f"status {reading.exchange.status}, {kind.value}")
     if found is None and reading.reports_failure:
         return _decide_failure(reading, trace)
@@ -327,11 +350,13 @@ def judge(
     dialect: Dialect | None = None,
     endpoint: str | None = None,
     trace: Trace | None = None,
+    lacks_records: bool = False,
 ) -> Judgement:
     """Return what one exchange means. Pure, total and deterministic.
 
     observed_at: aware, UTC: relative waits count from it; endpoint: method and path template for the sentence;
-    trace: a list that takes the rules asked on the way.
+    trace: a list that takes the rules asked on the way; lacks_records: whoever read the answer found no records where
+    they should be, so that a success status needs less proof of a failure.
     """
     status = exchange.status
     if status is None or (exchange.exception and status < 400):
@@ -346,9 +371,10 @@ def judge(
             or _decide_failure(reading, trace)
         )
     else:
-        if dialect is None and trace is None and is_plainly_data(exchange):
+        if dialect is None and trace is None and not lacks_records and is_plainly_data(exchange):
             return judgement_of(_OK, f"{call} answered {status}")
-        reading = read_success(exchange, wants_document=dialect is not None and reads_success(dialect, status))
+        wants_document = lacks_records or (dialect is not None and reads_success(dialect, status))
+        reading = read_success(exchange, wants_document=wants_document, lacks_records=lacks_records)
         decided = _by_dialect(reading, dialect, trace) or _decide_success(reading, trace)
         if decided is None:
             return judgement_of(_OK, f"{call} answered {status}")

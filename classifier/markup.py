@@ -83,6 +83,77 @@ def read_xml(text: str) -> Xml | None:
     return Xml(found.group(2), attributes, leaves, inner, frozenset(name.lower() for name in names), depth)
 
 
+_MARK: Final = re.compile(
+    r"<(/?)(?:[A-Za-z_][\w.\-]{0,60}:)?([A-Za-z_][\w.\-]{0,60})((?:\s[^<>]{0,1000})?)>|<[!?][^<>]{0,1000}>"
+)
+_MOST_MARKS: Final = 160
+
+
+def read_tree(text: str) -> dict[str, object] | None:
+    """Return an XML document as JSON would hold it: attributes and elements as members, repeated ones as lists.
+
+    The content of its root; a SOAP envelope's is that of its body. None where it has more than 80 elements, does not
+    end within 8 KiB or is no document.
+    """
+    if len(text) > _HEAD:
+        return None
+    if "<![CDATA[" in text:
+        text = _CDATA.sub("", text)
+    nodes: list[tuple[str, dict[str, object]]] = [("", {})]
+    end = marks = 0
+    for mark in _MARK.finditer(text):
+        closes, name, attributes = mark.group(1, 2, 3)
+        content = text[end : mark.start()].strip()
+        end = mark.end()
+        if content and len(nodes) > 1:
+            nodes[-1][1]["text"] = unescape(content[:1_000])
+        if name is None:
+            continue
+        marks += 1
+        if marks > _MOST_MARKS:
+            return None
+        if not closes:
+            nodes.append((name, _members(attributes)))
+        if (closes and len(nodes) > 1 and nodes[-1][0] == name) or (not closes and attributes.endswith("/")):
+            _close(nodes)
+    whole = nodes[0][1]
+    return _content(whole) if len(nodes) == 1 == len(whole) else None
+
+
+def _content(whole: dict[str, object]) -> dict[str, object]:
+    """Return what a document's root holds; of a SOAP envelope its body."""
+    ((root, inner),) = whole.items()
+    body = inner.get("Body") if isinstance(inner, dict) and root.lower() == "envelope" else None
+    if isinstance(body, dict):
+        return body
+    return inner if isinstance(inner, dict) and root.lower() != "envelope" else whole
+
+
+def _members(attributes: str) -> dict[str, object]:
+    if not attributes or attributes == "/":
+        return {}
+    return {
+        name: unescape(double or single)
+        for name, double, single in _ATTRIBUTE.findall(attributes)
+        if not name.startswith(("xmlns", "xsi:", "xml:"))
+    }
+
+
+def _close(nodes: list[tuple[str, dict[str, object]]]) -> None:
+    """Put the innermost element into the one around it."""
+    name, members = nodes.pop()
+    value: object = members.get("text", "") if members.keys() <= {"text"} else members
+    outer = nodes[-1][1]
+    if name not in outer:
+        outer[name] = value
+        return
+    before = outer[name]
+    if isinstance(before, list):
+        before.append(value)
+    else:
+        outer[name] = [before, value]
+
+
 def read_html(text: str) -> Html:
     """Return what a page's first 8 KiB say."""
     head = text[:_HEAD]

@@ -92,8 +92,7 @@ _FOLD: Final[Mapping[str, str]] = MappingProxyType(
             "query": "queries",
             "limit": "limits limited limiting limitation ratelimited",
             "credential": "credentials creds",
-            "token": "tokens authtoken accesstoken",
-            "apikey": "apikeys",
+            "token": "tokens authtoken accesstoken tokenid",
             "authorized": "authorised authorize authorise authorizing",
             "unauthorized": "unauthorised unauthorize",
             "authorization": "authorisation",
@@ -141,6 +140,8 @@ _FOLD: Final[Mapping[str, str]] = MappingProxyType(
             "recognized": "recognised recognize",
             "allowlist": "whitelist allowlisted whitelisted",
             "exhausted": "exhaust depleted",
+            "error": "err errors",
+            "apikey": "apikeys accesskey secretkey appkey accesskeyid",
         }.items()
         for variant in variants.split()
     }
@@ -216,6 +217,7 @@ _CHINESE: Final[Mapping[str, str]] = MappingProxyType(
         "过期": "expired",
         "失效": "expired",
         "无效": "invalid",
+        "不合法": "invalid",
         "非法": "invalid",
         "未授权": "unauthorized",
         "未登录": "not login",
@@ -368,6 +370,11 @@ _ORG: Final = (
 )
 _OFF: Final = "disabled|deactivated|suspended|inactive|blocked|banned|terminated|frozen|unavailable|delinquent|unpaid"
 
+VAGUE_RANKS: Final = frozenset({56, 57})
+"""Word rules of these ranks say no more than `forbidden` does; a spent rate limit in a header beats them."""
+OURS_RANK: Final = 79
+"""Word rules from this rank on speak of our own request; a weak code of another kind beats them."""
+
 PHRASES: Final[tuple[PhraseRule, ...]] = (
     # Things that only look like credentials.
     _rule(
@@ -512,6 +519,9 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "limit|budget exhausted",
         "run out of ~ credit|call|request",
         "out of ~ call|request|quota",
+        "run|ran out of ~ searches|lookups|units|queries|query|messages|checks",
+        "run over ~~ allocation|limit|quota",
+        "exceed ~~ allocation",
         "request|call|traffic volume ~~ reach|exceed|limit",
         "exceed ~~ allowance",
         "throughput ~ exceed",
@@ -532,6 +542,13 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "retry|again in|after ~ second|minute|hour",
         rank=22,
         source="RFC 6585 section 4",
+    ),
+    _rule(
+        "limit_bare",
+        "rate_limit",
+        "s",
+        "limit exceed|reach",
+        rank=25,
     ),
     _rule(
         "rate_limit_missing",
@@ -564,7 +581,9 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sbufkc",
         "signature|hmac ~~ not ~ match|valid|verified|correct",
         "signature|hmac ~~ invalid|mismatch|incorrect|bad|failed|error",
-        "invalid|bad|incorrect|mismatched ~ signature|hmac",
+        "invalid|bad|incorrect|mismatched|missing ~ signature|hmac",
+        "sign|checksum ~ error|incorrect|invalid|mismatch|failed",
+        "invalid|incorrect|bad|error sign|checksum",
         rank=40,
     ),
     _rule(
@@ -777,6 +796,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "no|not|missing|require ~ apikey|bearer|jwt",
         "no|missing|require|provide|supply ~ token",
         "could not ~ verify|validate|decode ~ token|jwt|apikey",
+        "must use ~ apikey|token",
         "error validating token",
         rank=53,
         source="RFC 6750 section 3.1",
@@ -788,6 +808,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "invalid|incorrect|wrong key",
         "invalid|incorrect|wrong|unknown user|application|app|auth|session key",
         "key ~ invalid|incorrect|not valid",
+        "key ~ provided ~~ invalid|incorrect|not",
         "not ~ valid key",
         rank=53,
     ),
@@ -805,6 +826,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "incorrect|forbidden",
         "not|failed|could ~ authenticated|login",
         "not match ~ password|credential|records",
+        "user|username or password ~ error|invalid|incorrect",
+        "security header ~ not|invalid|missing",
         "login first|again",
         "authentication credential",
         "unauthenticated",

@@ -48,6 +48,9 @@ _OF_THE_ANSWER: Final = frozenset(
 )
 """The connector's errors that leave the word to the answer, where the answer itself tells of a failure."""
 
+_WITHOUT_RECORDS: Final = frozenset({"AnswerReportsError", "UnexpectedShapeError"})
+"""Those of them that say that the answer holds no records where its definition has them."""
+
 
 def _our_connector_error(links: tuple[ExceptionLink, ...]) -> str | None:
     """Return the name of the connector's own error where it is what came out, else None."""
@@ -78,7 +81,12 @@ def _judge_data_type(
         of_answer = None
         if exchange is not None and (_answered(exchange) or exchange.exception):
             of_answer = judge(
-                exchange, observed_at=outcome.observed_at, dialect=dialect, endpoint=part.endpoint, trace=trace
+                exchange,
+                observed_at=outcome.observed_at,
+                dialect=dialect,
+                endpoint=part.endpoint,
+                trace=trace,
+                lacks_records=ours in _WITHOUT_RECORDS,
             )
         if of_answer is not None and of_answer.name is not HealthName.HEALTHY:
             return of_answer, exchange

@@ -13,11 +13,12 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl
 
-from classifier import envelopes, markup
+from classifier import envelopes, markup, replies
 from classifier.complaints import complains_of, complains_of_code
 from classifier.members import Collector, Role, Said, plain_name, role_of, words
 from classifier.outcome import Exchange
-from classifier.wrapping import BAD_WORDS
+from classifier.replies import Sort, sort_of
+from classifier.wrapping import BAD_WORDS, NO_WRAPPERS
 
 LONGEST_BODY: Final = 65_536
 _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
@@ -42,6 +43,7 @@ class Reading(Said):
     """An answer, read.
 
     reports_failure: a success status whose body says that the call failed; document: the body's JSON, where parsed;
+    lacks_records: what should hold records does not, as its reader found;
     telling: the sentence that says most, once the words were asked; soap_fault: whose fault a SOAP fault is, `client`
     or `server`, else empty.
     """
@@ -53,6 +55,7 @@ class Reading(Said):
     xml: markup.Xml | None = None
     html: markup.Html | None = None
     soap_fault: str = ""
+    lacks_records: bool = False
     telling: str = ""
 
     @property
@@ -104,6 +107,7 @@ _XML_TEXTS: Final = words(
     "exceptiontext statusmessage returnmsg string"
 )
 _XML_TEXT_ENDS: Final = ("msg", "message", "error")
+_TELLING_SORTS: Final = frozenset({Sort.TEXT, Sort.FAULT, Sort.FAULT_CODE})
 _XML_FLAGS: Final = words("status success result returncode responsecode ok")
 _SOAP_SIDES: Final = words("client server sender receiver mustunderstand versionmismatch dataencodingunknown")
 _XML_FAILURES: Final = frozenset(
@@ -138,7 +142,7 @@ def _take_xml(reading: Reading, xml: markup.Xml) -> None:
             continue  # whose fault it is, and nothing of what it is
         if plain in _XML_CODES:
             collector.take(plain, local, Role.CODE)
-        elif plain in _XML_TEXTS or plain.startswith("err") or plain.endswith(_XML_TEXT_ENDS):
+        elif plain in _XML_TEXTS or plain.endswith(_XML_TEXT_ENDS) or sort_of(name) in _TELLING_SORTS:
             collector.take(plain, value, Role.TEXT)
 
 
@@ -375,8 +379,12 @@ def _read_success_json(reading: Reading, body: bytes, *, wants_document: bool) -
         if complaint is not None:
             reading.reports_failure = True
             Collector(reading).into(complaint)
-    if not isinstance(document, dict):
-        return
+    if isinstance(document, dict):
+        _take_failing(reading, document)
+
+
+def _take_failing(reading: Reading, document: Mapping[str, object]) -> None:
+    """Take what an object tells of a failure, where it tells of one."""
     part = envelopes.failing_part(document)
     if part is not None:
         reading.reports_failure = True
@@ -384,9 +392,23 @@ def _read_success_json(reading: Reading, body: bytes, *, wants_document: bool) -
         if not (reading.texts or reading.codes):
             Collector(reading).into(document)
         return
+    if _take_reply(reading, document):
+        return
     sentence = envelopes.only_sentence(document)
     if sentence is not None:
         reading.texts.append(sentence)
+
+
+def _take_reply(reading: Reading, document: Mapping[str, object]) -> bool:
+    """Take what a reply tells of a failure; return whether it does."""
+    said = replies.failure_told(document, lacks_records=reading.lacks_records)
+    if said is None:
+        return False
+    reading.reports_failure = True
+    reading.codes.extend(said.codes)
+    reading.texts.extend(said.texts)
+    reading.inner_status = said.inner_status
+    return True
 
 
 def _is_plainly_data(exchange: Exchange, body: bytes) -> bool:
@@ -422,7 +444,10 @@ def _is_json_lines(text: str) -> bool:
 
 
 def _read_success_markup(reading: Reading, text: str, declared: str) -> None:
-    if markup.is_html(text):
+    if _CRASHED.match(text) is not None:
+        reading.kind = Kind.BROKEN
+        reading.texts.append(markup.read_html(text).text[:300])
+    elif markup.is_html(text):
         _take_page(reading, text)
     elif "json" in declared:
         reading.kind = Kind.BROKEN
@@ -432,6 +457,10 @@ def _read_success_markup(reading: Reading, text: str, declared: str) -> None:
         if xml is not None and _xml_fails(xml):
             reading.reports_failure = True
             _take_xml(reading, xml)
+        elif xml is not None and xml.root.lower() not in NO_WRAPPERS:
+            tree = markup.read_tree(text)
+            if tree is not None:
+                _take_reply(reading, tree)
 
 
 _FORM_FAILS: Final = re.compile(
@@ -439,23 +468,55 @@ _FORM_FAILS: Final = re.compile(
 )
 
 
+_CRASHED: Final = re.compile(
+    r"(?:<[^<>]{0,40}>|\s){0,8}(?:PHP )?"
+    r"(?:Fatal error|Parse error|Uncaught |Traceback \(most recent|Exception in thread|"
+    r"(?:[A-Za-z_]\w{0,40}[.\\]){1,8}\w{0,60}(?:Exception|Error)\b\W)"
+)
+"""How a program's own last words begin, where a body should be."""
+_BEGINS_BADLY: Final = re.compile(
+    r"(?:\W{0,3})(?:error|err|failed|failure|fault|exception|unable|invalid|missing|access denied|not authorized)"
+    r"(?:[:!.#]|[ \t]{0,3}[\r\n\d]|[ \t](?![,;|\t]))",
+    re.IGNORECASE,
+)
+_LONGEST_LINE: Final = 240
+
+
+def _take_plain(reading: Reading, text: str) -> None:
+    """Take a plain text: a program's last words, a text that begins as an error does, or a sentence to be weighed."""
+    text = text.strip()
+    if _CRASHED.match(text) is not None:
+        reading.kind = Kind.BROKEN
+        reading.texts.append(text[:300])
+    elif _BEGINS_BADLY.match(text) is not None and len(text) <= 1_000 and text.count("\n") <= 3:
+        reading.reports_failure = True
+        _take_text(reading, text[:300])
+    elif len(text) <= _LONGEST_LINE and "\n" not in text:
+        reading.texts.append(text)
+
+
 def _read_success_text(reading: Reading, body: bytes, declared: str) -> None:
+    text = _decoded(body[:2_048]).strip()
     if "json" in declared and not is_clipped(reading.exchange):
-        text = _decoded(body).strip()
-        whole = _parsed(text)[0] or _is_json_lines(text)
-        reading.kind = Kind.JSON if whole else Kind.BROKEN
-        if not whole:
+        whole, document = _parsed(_decoded(body).strip())
+        if whole and isinstance(document, str):
+            reading.kind = Kind.JSON
+            _take_plain(reading, document[:2_048])
+        elif whole or _is_json_lines(_decoded(body).strip()):
+            reading.kind = Kind.JSON
+        else:
+            reading.kind = Kind.BROKEN
             reading.texts.append(text[:300])
     elif "urlencoded" in declared and b"error=" in body[:200]:
-        _take_form(reading, _decoded(body[:4_096]))
+        _take_form(reading, text)
         reading.reports_failure = bool(reading.codes or reading.texts)
     elif _FORM_FAILS.search(body, 0, 1_024) is not None and not any(blank in body[:1_024] for blank in (b" ", b"\n")):
         _take_form(reading, _decoded(body[:4_096]))
         reading.reports_failure = True
     else:
         reading.kind = Kind.TEXT
-        if len(body) <= 80 and b"\n" not in body.strip() and declared in {"", "text/plain", "text/html"}:
-            reading.texts.append(_decoded(body).strip())
+        if declared in {"", "text/plain", "text/html"}:
+            _take_plain(reading, text)
 
 
 _GUARD: Final = re.compile(rb"\)\]\}'?,?[ \t]*\r?\n|for ?\((?:;;|;)\);")
@@ -479,9 +540,12 @@ def is_plainly_data(exchange: Exchange) -> bool:
     return _is_plainly_data(exchange, body if body[-1:] in {b"}", b"]"} else body.rstrip(_BLANK))
 
 
-def read_success(exchange: Exchange, *, wants_document: bool = False) -> Reading:
-    """Return what an answer with a success status says. wants_document: parse its JSON whatever it looks like."""
-    reading = Reading(exchange=exchange)
+def read_success(exchange: Exchange, *, wants_document: bool = False, lacks_records: bool = False) -> Reading:
+    """Return what an answer with a success status says.
+
+    wants_document: parse its JSON whatever it looks like; lacks_records: records should be there and are not.
+    """
+    reading = Reading(exchange=exchange, lacks_records=lacks_records)
     body = exchange.body if len(exchange.body) <= LONGEST_BODY else exchange.body[:LONGEST_BODY]
     if body[:1] in {b")", b"f"} and (guard := _GUARD.match(body)) is not None:
         body = body[guard.end() :]

@@ -12,10 +12,6 @@ from classifier.reading import Reading
 from classifier.reasons import REASONS
 from classifier.vocabulary import HealthName, Phase
 
-VAGUE_RANKS: Final = frozenset({56, 57})
-"""Word rules of these ranks say no more than `forbidden` does; a spent rate limit in a header beats them."""
-OURS_RANK: Final = 79
-"""Word rules from this rank on speak of our own request; a weak code of another kind beats them."""
 _MOST_CODES: Final = 12
 _MOST_TEXTS: Final = 24
 _MOST_WORDS: Final = 150

@@ -32,7 +32,14 @@ WRAPPERS: Final = words("response result d body payload root envelope output ser
 WRAPPER_ENDS: Final = ("response", "result", "resp")
 NO_WRAPPERS: Final = words(
     "job task run export import build deployment deploy payment charge order invoice device host event alert incident "
-    "issue ticket user item record message command execution transaction shipment delivery webhook test check"
+    "issue ticket user item record message command execution transaction shipment delivery webhook test check "
+    "account agent alarm app application asset backup call campaign certificate check client cluster comment computer "
+    "connection connector contact container credential customer dashboard database domain door email endpoint entry "
+    "environment file finding firewall flow gateway group hook instance integration interface invitation key license "
+    "log machine member monitor node notification package page payment pipeline plan plugin policy post printer probe "
+    "process product profile project query queue release report repository resource role rule scan scanner schedule "
+    "script sensor server service session setting site source stage step storage subscription switch sync target team "
+    "template tenant thread token translation tunnel upload vendor volume vulnerability workflow workspace"
 )
 """Names of things that may well have failed without the call having failed."""
 HEADS: Final = ("meta", "status", "head", "header", "responsestatus")
@@ -55,7 +62,7 @@ COMPLAINING: Final = words(
 """Members whose sentence is about the call; titles, descriptions and notes may be about anything."""
 NO_TEXT_ENDS: Final = ("message", "msg", "errortext", "errordesc")
 GRANTS: Final = words("authenticated authorized login loggedin isauthenticated isauthorized")
-_LIFE: Final = words(
+LIFE: Final = words(
     "active inactive enabled disabled open opened closed new draft published archived expired pending queued running "
     "completed complete done resolved unresolved acknowledged scheduled sent delivered created up down online offline"
 )
@@ -83,7 +90,7 @@ _SUCCESS: Final = frozenset(
     {"", "0", "ok", "okay", "success", "successful", "succeeded", "none", "null", "false", "no error", "noerror"}
     | {"n/a", "na", "nil", "200", "00", "000", "0000", "00000", "000000"}
 )
-_WELL: Final = frozenset({"ok", "okay", "success", "successful", "succeeded", "true", "done", "completed"})
+WELL: Final = frozenset({"ok", "okay", "success", "successful", "succeeded", "true", "done", "completed"})
 _FINE: Final = ("successful", "成功", "正常", "정상")
 
 
@@ -213,7 +220,7 @@ class Top:
         for name, value in self.members.items():
             if name in FALSE_FLAGS and (value is True or value == "true"):
                 return True
-            if name in CLAIMS and isinstance(value, str) and value.strip().lower() in _WELL:
+            if name in CLAIMS and isinstance(value, str) and value.strip().lower() in WELL:
                 return True
             if name in NUMBER_FLAGS and str(value).strip() in _OK_NUMBERS and not (name == "status" and value != 200):
                 return True
@@ -229,7 +236,7 @@ class Top:
         if "id" in self.members or "name" in self.members:
             return True
         return any(
-            isinstance(value, str) and value.lower() in _LIFE
+            isinstance(value, str) and value.lower() in LIFE
             for value in (self.members.get("status"), self.members.get("state"))
         )
 

@@ -116,7 +116,32 @@ def test_a_success_that_reports_a_failure_is_one(body: object, reason: str) -> N
         ),
         pytest.param("<!doctype html><title>Oops</title>", HTML, "outage_page", id="a page"),
         pytest.param("<html><form><input type='password'></form></html>", HTML, "login_page", id="a sign-in page"),
-        pytest.param("Internal Server Error", JSON, "bad_json", id="words labelled JSON"),
+        pytest.param("Internal Server Error", JSON, "server_error", id="words labelled JSON"),
+        pytest.param("It works!", JSON, "bad_json", id="words labelled JSON that say nothing"),
+        pytest.param("Too many requests, try again later", JSON, "rate_limit", id="a complaint labelled JSON"),
+        pytest.param('"Invalid API key"', JSON, "token_invalid", id="a sentence as JSON"),
+        pytest.param("ERROR 131 :: LIMIT EXCEEDED", {"content-type": "text/plain"}, "rate_limit", id="a bare error"),
+        pytest.param(
+            "Error\nErrorID=268959743, Detail=User or password error",
+            {"content-type": "text/plain"},
+            "credentials_invalid",
+            id="an error of two lines",
+        ),
+        pytest.param(
+            "error,message\n401,unauthorized", {"content-type": "text/plain"}, "ok", id="a table with such a head"
+        ),
+        pytest.param(
+            "Fatal error: Uncaught PDOException: SQLSTATE[HY000] in /srv/api.php:12",
+            HTML,
+            "server_error",
+            id="a program's last words",
+        ),
+        pytest.param(
+            "<br />\n<b>Parse error</b>: unexpected x in <b>/srv/api.php</b>", HTML, "bad_json", id="marked up"
+        ),
+        pytest.param(
+            "<html><title>Bandwidth limit exceeded</title></html>", HTML, "rate_limit", id="a page on throttling"
+        ),
         pytest.param("Too many requests", {"content-type": "text/plain"}, "rate_limit", id="a plain sentence"),
         pytest.param(b'\xef\xbb\xbf{"a": 1}', JSON, "ok", id="a mark of byte order"),
         pytest.param(b'{"a": "\xe9"}', JSON, "ok", id="a wrong charset"),

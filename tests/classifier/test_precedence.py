@@ -185,3 +185,33 @@ def test_an_explanation_shows_our_own_side_and_who_must_act() -> None:
         ("own side", "own.budget_spent", "budget_spent"),
         ("precedence", "precedence.execution_timeout", "no data type; so LEEN must act"),
     ]
+
+
+RECORDS_ABSENT: Final = vendor_error("UnexpectedShapeError")
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        pytest.param(
+            b'{"id": "r-1", "note": "The API key is not active", "region": "eu", "hint": "renew"}',
+            HealthName.UNAUTHORIZED,
+            id="a complaint among members of a record",
+        ),
+        pytest.param(
+            b'{"kind": "notice", "detail": "Slow down, rate limit exceeded", "plan": "free"}',
+            HealthName.RATE_LIMIT_EXCEEDED,
+            id="a complaint beside strangers",
+        ),
+        pytest.param(b'{"id": 5, "state": "x", "failure": "E77"}', HealthName.VENDOR_CLIENT_ERROR, id="a bare proof"),
+        pytest.param(
+            b'{"people": [{"id": 1, "error": "access denied"}]}',
+            HealthName.INTERNAL_ERROR,
+            id="rows under another name",
+        ),
+        pytest.param(b'{"id": 5, "colour": "red"}', HealthName.INTERNAL_ERROR, id="nothing that complains"),
+    ],
+)
+def test_where_records_are_absent_less_proof_of_a_failure_is_needed(body: bytes, name: HealthName) -> None:
+    assert run(part("x", 200, body)).name is HealthName.HEALTHY
+    assert run(part("x", 200, body, raised=RECORDS_ABSENT)).name is name

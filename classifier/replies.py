@@ -1,0 +1,422 @@
+"""Whether a small answer that is a reply and no data tells of a failure: all its members weighed together.
+
+Names are read by what they are built of (`error-type`, `statusStr`, `RetMsg`), so that a wrapper never met before is
+read too. A reply fails where its words complain, or a member blames, and hardly anything stands beside that is data.
+The same for XML, once it is a tree. Bounded in depth and members; never raises.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import Enum, auto
+from functools import lru_cache
+from itertools import islice
+from typing import Final
+
+from classifier.complaints import complains_exactly, complains_of, complains_of_code
+from classifier.members import Collector, Role, Said, plain_name, words
+from classifier.wrapping import (
+    BAD_WORDS,
+    LIFE,
+    NO_WRAPPERS,
+    WELL,
+    is_empty,
+    is_error_value,
+    is_fine,
+    says_success,
+)
+
+
+class Sort(Enum):
+    """What a member of some name is, in a reply."""
+
+    FAULT = auto()
+    """An error itself: an object, a list, a sentence, a number."""
+    FAULT_CODE = auto()
+    CALL_CODE = auto()
+    TEXT = auto()
+    STATUS = auto()
+    """How the call ended, as a word or a number; or an object that says so."""
+    GRANT = auto()
+    """A flag that is true where all is well."""
+    BLAME = auto()
+    """A flag that is true where something is wrong."""
+    ECHO = auto()
+    """What says nothing: times, ids of the request, links, what was asked for."""
+    SIZE = auto()
+    """A count of what was found: it says nothing where it is nought."""
+    RECORD = auto()
+    OTHER = auto()
+
+
+_BLAMING: Final = "error|errors|err|errs|faults?|exceptions?|failures?|fail"
+_OF_THE_CALL: Final = (
+    "status|result|response|resp|rsp|reply|ret|return|rtn|api|service|server|query|request|req|http|call|operation|biz|"
+    "global|system|sys|execution|exec|invocation|auth|authentication|ws|soap|rpc|gateway|business|main|overall|outcome"
+)
+_VOICE: Final = (
+    "display|debug|user|developer|dev|full|internal|short|long|localized|human|validation|friendly|message|msg|text|"
+    "sub|additional|more|extended|public"
+)
+_CODE_ENDS: Final = "code|no|num|number|type|key|class|value|tag"
+_TEXT_ENDS: Final = (
+    "str|string|text|txt|desc|descr|description|msgs?|messages?|info|information|reasons?|details?|explanation|title|"
+    "notes?|cause|words?|summary|statement|phrase|hint|remark|list"
+)
+_BUILT: Final = re.compile(rf"(?:{_BLAMING}|{_OF_THE_CALL}|{_VOICE})*?(?:({_CODE_ENDS})|({_TEXT_ENDS}))?\d?\Z")
+_HAS_BLAME: Final = re.compile(rf"(?:{_BLAMING})")
+_HAS_CALL: Final = re.compile(rf"(?:{_OF_THE_CALL}|code)")
+_GRANTS: Final = words(
+    "ok success succeeded successful issuccess issuccessful issucceeded isok valid isvalid authenticated authorized "
+    "loggedin isauthenticated isauthorized login authpassed granted accepted flag"
+)
+_LETS_IN: Final = words("authenticated authorized loggedin isauthenticated isauthorized authpassed login")
+_BLAMES: Final = re.compile(
+    r"(?:has|is|with|api)?(?:errors?|failed|failure|fault|denied|unauthorized|throttled)\Z|"
+    r"(?:[a-z]{0,12}limit)?(?:exceeded|reached)\Z"
+)
+_ECHOES: Final = words(
+    "request requestid reqid traceid trace timestamp time date datetime took duration version apiversion path uri url "
+    "endpoint method links docs documentation documentationurl help helpurl href lang language server host node "
+    "instance jsonrpc transactionid rid logid elapsed cost correlationid trackingid stacktrace stack retryafter terms "
+    "termsofuse copyright params parameters query input action command operation type objecttype schema xmlns warnings "
+    "hostid serverid ts t tid sid moreinfo moreinfourl contact support signature sign nonce category domain cookie "
+    "transactid usage resource retryable isretryable serverversion ipscatver apiversion reqserialnum code "
+    "requestparameters get searchparameters encoding format responsetime executiontime processingtime elapsedtime tz"
+)
+_SIZES: Final = words(
+    "total count totalcount totalresults totalrecords resultcount recordcount size page pages pagesize perpage limit "
+    "offset pagination paging totalpages next previous prev hasmore nextpage cursor length found num rows taskscount "
+    "taskserror messagecount"
+)
+_RECORDS: Final = words("id uuid guid severity level priority created updated modified name title subject")
+_RECORD_ENDS: Final = ("edat", "edon", "eddate", "edtime")
+_HEAD_ENDS: Final = (
+    "response",
+    "result",
+    "results",
+    "reply",
+    "resp",
+    "rsp",
+    "header",
+    "head",
+    "envelope",
+    "output",
+    "status",
+    "meta",
+    "metadata",
+    "body",
+    "return",
+    "payload",
+    "info",
+)
+_HEADS: Final = words("d r data root message messages login auth authentication logon signin") | frozenset(_HEAD_ENDS)
+
+
+@lru_cache(maxsize=4096)
+def sort_of(name: str) -> Sort:  # noqa: C901, PLR0911, PLR0912 - one line and one way out per sort
+    """Return what a member of this name is."""
+    plain = plain_name(name)
+    if plain.startswith(_EARLIER):
+        return Sort.OTHER
+    if plain in _RECORDS or plain.endswith(_RECORD_ENDS):
+        return Sort.RECORD
+    if plain in _GRANTS:
+        return Sort.GRANT
+    if plain in _SIZES:
+        return Sort.SIZE
+    if plain in _ECHOES and plain != "code":
+        return Sort.ECHO
+    built = _BUILT.match(plain) if plain else None
+    if built is None:
+        if plain.endswith(_FAULT_IDS):
+            return Sort.FAULT_CODE
+        if _BLAMES.match(plain) is not None:
+            return Sort.BLAME
+        if plain.endswith(("error", "fault", "exception")):
+            return Sort.FAULT
+        if complains_of_code(name):
+            return Sort.BLAME
+        return Sort.RECORD if plain.endswith("id") else Sort.OTHER
+    blames = _HAS_BLAME.search(plain) is not None
+    if built.group(1):
+        if blames:
+            return Sort.FAULT_CODE
+        return Sort.CALL_CODE if _HAS_CALL.search(plain) is not None else Sort.ECHO
+    if blames:
+        return Sort.FAULT
+    if built.group(2):
+        return Sort.TEXT
+    return Sort.STATUS if _HAS_CALL.search(plain) is not None else Sort.OTHER
+
+
+_FAULT_IDS: Final = ("errorid", "errid", "faultid", "exceptionid")
+_EARLIER: Final = ("last", "previous", "recent", "latest")
+
+
+_ABOUT: Final = ("meta", "metadata", "header", "head")
+"""Heads that tell of the call: an id in them is the call's."""
+
+
+def _is_named_after_a_thing(name: str) -> bool:
+    plain = plain_name(name)
+    return plain in NO_WRAPPERS or plain.startswith(_EARLIER) or plain.removesuffix("s") in NO_WRAPPERS
+
+
+def _beside(members: Mapping[str, object]) -> int:
+    """Return how many members there are, echoes left out, or nought where there is but one of any kind."""
+    if len(members) == 1:
+        return 0
+    return 9 if len(members) > 8 else sum(sort_of(name) is not Sort.ECHO for name in members)
+
+
+class _Weighing:
+    """What a reply's members weigh, gathered in one walk."""
+
+    __slots__ = (
+        "_collector",
+        "claims",
+        "complaints",
+        "error_lists",
+        "hard_proofs",
+        "is_in_a_thing",
+        "is_listed",
+        "is_nought",
+        "is_well",
+        "left",
+        "proofs",
+        "records",
+        "rows",
+        "said",
+        "sizes",
+        "strangers",
+        "texts",
+    )
+
+    def __init__(self) -> None:
+        self.said = Said()
+        self._collector = Collector(self.said)
+        self.left = 48
+        self.rows = 0
+        """Lists and objects that hold something and are no part of a reply."""
+        self.strangers = 0
+        self.records = 0
+        self.claims = 0
+        """Members that may say that the call failed: a number that is not nought."""
+        self.proofs = 0
+        """Members that say so: a false success, an error with something in it, a status that is a bad word."""
+        self.complaints = 0
+        self.texts = 0
+        self.sizes = 0
+        self.error_lists = 0
+        self.hard_proofs = 0
+        """Proofs that no thing's record has: a false flag, an error's object, an HTTP status."""
+        self.is_well = False
+        self.is_nought = False
+        """A number that mostly says that all is well, and at some vendors that nothing is."""
+        self.is_listed = False
+        """Whether some of it stands in a list that is not one of errors."""
+        self.is_in_a_thing = False
+        """Whether all stands in an object whose name says nothing."""
+
+    def walk(self, members: Mapping[str, object], depth: int, *, in_fault: bool) -> None:
+        """Weigh an object's members."""
+        for name, value in islice(members.items(), 40):
+            self.left -= 1
+            if self.left < 0:
+                self.rows += 1
+                return
+            if value is None or value in ("", [], {}):
+                continue
+            sort = sort_of(name)
+            if isinstance(value, dict):
+                self._object(name, value, sort, depth, in_fault=in_fault, beside=_beside(members))
+            elif isinstance(value, list):
+                self._list(value, sort, depth, in_fault=in_fault)
+            elif isinstance(value, str):
+                self._text(name, value.strip(), sort, in_fault=in_fault)
+            elif isinstance(value, bool):
+                self._flag(name, sort, value=value)
+            elif isinstance(value, (int, float)):
+                self._number(name, value, sort, in_fault=in_fault)
+
+    def _object(
+        self, name: str, value: Mapping[str, object], sort: Sort, depth: int, *, in_fault: bool, beside: int
+    ) -> None:
+        if is_empty(value) or (sort is Sort.ECHO and beside):
+            return
+        plain = plain_name(name)
+        is_head = sort in {Sort.STATUS, Sort.ECHO} or plain in _HEADS or plain.endswith(_HEAD_ENDS)
+        is_head = is_head and not _is_named_after_a_thing(name)
+        is_thing = not (in_fault or sort is Sort.FAULT or is_head)
+        if depth >= 4 or (is_thing and (beside > 1 or depth > 0 or _is_named_after_a_thing(name))):
+            self.rows += 1
+            return
+        self.is_in_a_thing |= is_thing
+        if sort is Sort.FAULT and not in_fault:
+            texts, complaints = self.texts, self.complaints
+            self.walk(value, depth + 1, in_fault=True)
+            if self.texts > texts or self.complaints > complaints:
+                self.proofs += 1
+                self.hard_proofs += 1
+            return
+        records = self.records
+        self.walk(value, depth + 1, in_fault=in_fault)
+        if plain.endswith(_ABOUT):
+            self.records = records
+
+    def _list(self, value: list[object], sort: Sort, depth: int, *, in_fault: bool) -> None:
+        is_telling = in_fault or sort in {Sort.FAULT, Sort.TEXT, Sort.STATUS}
+        if not is_telling or depth >= 4:
+            self.rows += sort not in {Sort.ECHO, Sort.SIZE}
+            return
+        if sort is Sort.FAULT and not in_fault and not is_error_value(value):
+            self.rows += 1
+            return
+        if not in_fault and sort is not Sort.FAULT:
+            self.is_listed = True
+        in_fault = in_fault or sort is Sort.FAULT
+        for entry in value[:3]:
+            if isinstance(entry, dict):
+                self.walk(entry, depth + 1, in_fault=in_fault)
+            elif isinstance(entry, str):
+                self._text("", entry.strip(), sort, in_fault=in_fault)
+        if len(value) > 3 and not in_fault:
+            self.rows += 1
+        if sort is Sort.FAULT and any(isinstance(entry, dict) for entry in value[:3]):
+            self.hard_proofs += 1
+            self.proofs += 1
+            self.error_lists += 1
+
+    def _text(self, name: str, text: str, sort: Sort, *, in_fault: bool) -> None:
+        if not text or text.startswith(("http://", "https://")):
+            return
+        if text.lstrip("-").isdecimal() and len(text) < 10:
+            self._number(name, int(text), sort, in_fault=in_fault)
+            return
+        if sort is Sort.OTHER or sort is Sort.SIZE or sort is Sort.BLAME:
+            if in_fault:
+                self._complain(text)
+            else:
+                self.strangers += 1
+            return
+        if sort is Sort.ECHO:
+            return
+        if sort is Sort.RECORD:
+            if in_fault or complains_exactly(text):
+                self._complain(text)
+            else:
+                self.records += 1
+            return
+        self._told(text, sort, in_fault=in_fault)
+
+    def _told(self, text: str, sort: Sort, *, in_fault: bool) -> None:
+        lower = text[:80].lower()
+        if sort is Sort.GRANT:
+            self.proofs += lower in {"false", "no", "n", "fail", "failed"}
+            self.hard_proofs += lower in {"false", "no", "n"}
+            self.is_well |= lower in {"true", "yes", "y"}
+            return
+        if sort in {Sort.STATUS, Sort.CALL_CODE}:
+            if lower in WELL or lower in {"done", "complete", "completed"}:
+                self.is_well = True
+            elif lower in LIFE:
+                self.records += 1
+            elif lower in BAD_WORDS or _ENDS_BADLY.search(text) is not None:
+                self.proofs += 1
+                self._complain(text)
+            else:
+                self.claims += 1
+                self._complain(text)
+            return
+        if says_success(text) or is_fine(text):
+            self.is_well |= sort is not Sort.FAULT and not in_fault
+            return
+        if sort is Sort.FAULT or sort is Sort.FAULT_CODE:
+            self.proofs += not in_fault
+        if " " in text or sort is Sort.TEXT:
+            self.texts += 1
+        self._complain(text)
+
+    def _complain(self, text: str) -> None:
+        self._collector.take("", text, Role.EITHER if " " not in text else Role.TEXT)
+        if complains_of(text) if " " in text else complains_of_code(text) or complains_of(text):
+            self.complaints += 1
+
+    def _flag(self, name: str, sort: Sort, *, value: bool) -> None:
+        if sort is Sort.GRANT and not value and plain_name(name) in _LETS_IN:
+            self._complain("not_authenticated")
+        if sort is Sort.BLAME and value:
+            self._collector.take("", name, Role.CODE)
+        if sort is Sort.GRANT or sort is Sort.STATUS:
+            self.proofs += not value
+            self.hard_proofs += not value
+            self.is_well |= value
+        elif sort is Sort.BLAME or sort is Sort.FAULT:
+            self.proofs += value
+        elif sort is Sort.OTHER or sort is Sort.RECORD:
+            self.strangers += 1
+
+    def _number(self, name: str, value: float, sort: Sort, *, in_fault: bool) -> None:
+        if sort in _NUMBERS_OF_THE_CALL:
+            self._call_number(name, value, sort)
+        elif sort is Sort.GRANT:
+            if value == 0 and plain_name(name) in _LETS_IN:
+                self._flag(name, sort, value=False)
+                return
+            self.claims += value == 0
+            self.is_well |= value == 1
+        elif sort is Sort.RECORD:
+            self.records += not in_fault
+        elif sort is Sort.SIZE and value > 0:
+            self.sizes += 1
+            self.strangers += value > 1 and not in_fault
+        elif sort in {Sort.OTHER, Sort.BLAME} and value != 0:
+            self.strangers += not in_fault
+
+    def _call_number(self, name: str, value: float, sort: Sort) -> None:
+        if sort is Sort.FAULT_CODE or sort is Sort.FAULT:
+            self.claims += value != 0
+            self.is_nought |= value == 0
+        else:
+            is_well = 200 <= value < 300
+            self.is_well |= is_well
+            self.claims += not is_well and (value != 0 or sort is Sort.STATUS)
+            self.is_nought |= value == 0 and sort is Sort.CALL_CODE
+            self.hard_proofs += 400 <= value < 600 and plain_name(name) not in _PLAIN_NUMBERS
+        if value != 0:
+            self._collector.take("code" if 400 <= value < 600 else "", value, Role.CODE)
+
+    @property
+    def fails(self) -> bool:
+        """Whether all that tells of a failure."""
+        if self.rows or self.is_well or self.records or (self.is_in_a_thing and not self.hard_proofs):
+            return False
+        if self.error_lists and self.sizes:
+            return False  # a page of errors that somebody's product collects
+        if (self.is_nought and not self.hard_proofs) or (self.is_listed and (self.strangers or not self.proofs)):
+            return False
+        if self.complaints:
+            return self.strangers <= min(1, self.proofs) or (
+                self.strangers <= 2 <= self.proofs and self.hard_proofs > 0
+            )
+        return self.strangers == 0 and self.proofs > 0 and self.texts > 0
+
+    @property
+    def is_no_page(self) -> bool:
+        """Whether it tells of a failure, given that records should be there and are not."""
+        return not self.rows and (self.complaints > 0 or self.proofs > 0)
+
+
+_NUMBERS_OF_THE_CALL: Final = frozenset({Sort.FAULT_CODE, Sort.CALL_CODE, Sort.STATUS, Sort.FAULT})
+_PLAIN_NUMBERS: Final = words("code status state number")
+_ENDS_BADLY: Final = re.compile(r"(?:ERROR|FAILED|FAILURE|DENIED|FAULT|REJECTED)\Z")
+
+
+def failure_told(document: Mapping[str, object], *, lacks_records: bool = False) -> Said | None:
+    """Return what a document says where it is a reply that tells of a failure, None where it is not.
+
+    lacks_records: the caller knows that records should be there and are not, so that less proof is needed.
+    """
+    weighing = _Weighing()
+    weighing.walk(document, 0, in_fault=False)
+    return weighing.said if weighing.fails or (lacks_records and weighing.is_no_page) else None
