@@ -1,7 +1,7 @@
 """Try credentials against the living vendor, and store them only when it takes them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -13,6 +13,7 @@ from classifier.outcome import DataTypeOutcome, ExceptionLink, Outcome
 from classifier.verdict import Verdict
 from classifier.vocabulary import HealthName
 from models import connections, vault
+from models.connections import ConnectionView
 from models.errors import NotFoundError
 from vendors.connector import open_connector
 from vendors.credentials_schema import prepare
@@ -27,6 +28,13 @@ from worker.wire.errors import DeadlineReached
 from worker.wire.redactor import Redactor
 
 TEST_BUDGET_S = 60.0
+
+Along = Callable[["psycopg.Connection[object]", ConnectionView], None]
+"""What a door stores in the same transaction: who did it, what was answered. It may raise to let nothing be stored."""
+
+
+def _nothing_more(_db: "psycopg.Connection[object]", _view: ConnectionView) -> None:
+    """For doors that store nothing besides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +146,7 @@ def replace(
     credentials: Mapping[str, object],
     options: Mapping[str, object],
     test: bool = True,
+    along: Along = _nothing_more,
 ) -> ProbeReport | None:
     """Test new credentials, store them and ask for a run, in one transaction. None where no test was wanted.
 
@@ -147,6 +156,9 @@ def replace(
     with station.database.transaction() as db:
         cred_version = connections.replace_credentials(db, station.keyring, connection_id, credentials)
         _keep_token(db, station, connection_id, report, cred_version)
+        view = connections.get_connection(db, connection_id)
+        if view is not None:
+            along(db, view)
     return report
 
 
@@ -161,6 +173,7 @@ def create(
     refresh_interval_secs: int,
     timeout_secs: int,
     test: bool = True,
+    along: Along = _nothing_more,
 ) -> tuple[UUID, ProbeReport | None]:
     """Test the credentials, then store the connection and ask for its first run. Errors as `replace`."""
     report = _accepted(station, vendor, credentials, options) if test else None
@@ -177,6 +190,7 @@ def create(
             timeout_secs=timeout_secs,
         )
         _keep_token(db, station, connection.connection_id, report, connection.cred_version)
+        along(db, connection)
     return connection.connection_id, report
 
 
@@ -185,7 +199,7 @@ def _accepted(
 ) -> ProbeReport:
     report = probe(station, vendor, credentials=credentials, options=options)
     if not report.is_valid:
-        raise CredentialsRefusedError(vendor, report.message)
+        raise CredentialsRefusedError(vendor, report.message, report.verdict.name, report.verdict.reason)
     return report
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import psycopg
 
+from classifier.vocabulary import HealthName
 from models.errors import DatabaseUnreachableError
 
 DATABASE_TROUBLE: Final = (psycopg.OperationalError, DatabaseUnreachableError)
@@ -35,12 +36,19 @@ class VaultNotConfiguredError(WorkerError):
 class CredentialsRefusedError(WorkerError):
     """New credentials did not pass the live test. Nothing was stored; the old ones are still in force."""
 
-    def __init__(self, vendor: str, message: str) -> None:
-        super().__init__(vendor, message)
-        self.vendor, self.message = vendor, message
+    def __init__(self, vendor: str, message: str, name: HealthName, reason: str) -> None:
+        super().__init__(vendor, message, name, reason)
+        self.vendor, self.message, self.name, self.reason = vendor, message, name, reason
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the vendor said no; else nobody knows yet whether the credentials are good."""
+        return self.name is HealthName.UNAUTHORIZED
 
     def __str__(self) -> str:
-        return f"{self.vendor} refused the credentials: {self.message}"
+        if self.is_refusal:
+            return f"{self.vendor} refused the credentials: {self.message}"
+        return f"the credentials could not be tested at {self.vendor}, so they were not taken: {self.message}"
 
 
 def is_database_away(error: BaseException) -> bool:

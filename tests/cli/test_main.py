@@ -17,6 +17,7 @@ import embedded.errors
 import models.errors
 import vendors.errors
 import worker.errors
+from classifier.vocabulary import HealthName
 from cli.errors import BadInputError, CliError, NotThereError, RefusedError, WaitTimedOutError
 from cli.exits import Exit
 from cli.failures import explain
@@ -178,7 +179,11 @@ def _made(kind: type[Exception]) -> Exception:
         pytest.param(models.errors.NotFoundError("connection", "x"), Exit.NOT_FOUND, id="not found"),
         pytest.param(models.errors.InvalidValueError("ck_x", "too short"), Exit.USAGE, id="a value that cannot be"),
         pytest.param(vendors.errors.UnknownVendorError("okto", ("okta",)), Exit.NOT_FOUND, id="unknown vendor"),
-        pytest.param(worker.errors.CredentialsRefusedError("okta", "no"), Exit.REFUSED, id="refused credentials"),
+        pytest.param(
+            worker.errors.CredentialsRefusedError("okta", "no", HealthName.UNAUTHORIZED, "bad_key"),
+            Exit.REFUSED,
+            id="refused credentials",
+        ),
         pytest.param(embedded.errors.DirectoryBusyError(Path("x"), 1), Exit.REFUSED, id="a folder in use"),
         pytest.param(SettingsError(("x",)), Exit.USAGE, id="settings"),
         pytest.param(WaitTimedOutError("x"), Exit.WAIT_TIMED_OUT, id="a wait"),

@@ -5,6 +5,7 @@ import pytest
 
 from classifier.vocabulary import HealthName
 from models import connections, vault
+from models.connections import ConnectionView
 from models.errors import NotFoundError
 from models.vocabulary import Trigger
 from simulator.server import Simulator
@@ -89,6 +90,39 @@ def test_refused_credentials_store_nothing(station: Station, simulator: Simulato
 
     assert refused.value.vendor == "acme_idp"
     assert [count(station, table) for table in ("connection", "credential", "event")] == [0, 0, before]
+
+
+def test_a_vendor_that_is_away_is_not_said_to_have_refused(station: Station) -> None:
+    with pytest.raises(CredentialsRefusedError, match="could not be tested at plain") as refused:
+        create(station, "plain", {"token": "a-token-of-a-test"}, {"port": 1})
+
+    assert not refused.value.is_refusal
+    assert refused.value.name is HealthName.VENDOR_SERVER_ERROR
+    assert count(station, "credential") == 0
+
+
+def test_what_a_door_stores_along_is_stored_with_the_rest_or_not_at_all(station: Station, simulator: Simulator) -> None:
+    given = account(simulator, "acme_idp", "north")
+    seen: list[ConnectionView] = []
+    connection_id = create(
+        station, "acme_idp", given, {"port": simulator.port}, along=lambda _, view: seen.append(view)
+    )
+    assert [view.connection_id for view in seen] == [connection_id]
+
+    def refuse(_db: object, _view: ConnectionView) -> None:
+        raise ZeroDivisionError
+
+    for change in (
+        lambda: create(station, "acme_idp", given, {"port": simulator.port}, along=refuse),
+        lambda: credentials.replace(
+            station, connection_id, vendor="acme_idp", credentials=given, options={}, test=False, along=refuse
+        ),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            change()
+    with station.database.connection() as db:
+        view = connections.get_connection(db, connection_id)
+    assert (count(station, "connection"), view is not None and view.cred_version) == (1, 1)
 
 
 def test_a_refused_replacement_leaves_the_old_credentials_in_force(station: Station, simulator: Simulator) -> None:

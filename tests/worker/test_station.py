@@ -2,6 +2,7 @@ import pickle
 
 import pytest
 
+from classifier.vocabulary import HealthName
 from models.errors import KeyringError
 from tests.worker.conftest import settings_of
 from worker.errors import CredentialsRefusedError, VaultNotConfiguredError
@@ -43,7 +44,8 @@ def test_without_a_vault_key_nothing_can_be_opened(keys: str | None, error: type
 
 
 def test_errors_outlive_pickling() -> None:
-    for error in (VaultNotConfiguredError(), CredentialsRefusedError("acme", "no")):
+    refused = CredentialsRefusedError("acme", "no", HealthName.UNAUTHORIZED, "token_expired")
+    for error in (VaultNotConfiguredError(), refused):
         copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
         assert (type(copy), str(copy)) == (type(error), str(error))
 
