@@ -19,12 +19,14 @@ def next_in_s(verdict: Verdict, *, interval_s: float, failures: int, now: dateti
     """
     if verdict.name is HealthName.HEALTHY:
         return None
+    doublings = min(max(failures, 1) - 1, _MOST_DOUBLINGS)
     if verdict.retry_at is not None and verdict.name in (
         HealthName.RATE_LIMIT_EXCEEDED,
         HealthName.VENDOR_SERVER_ERROR,
     ):
-        return max((verdict.retry_at - now).total_seconds(), 1.0)
-    doublings = min(max(failures, 1) - 1, _MOST_DOUBLINGS)
+        # As the vendor asks, but never in a hurry for ever: one that always says `at once`, or names a moment of the
+        # past because its clock is behind, would be asked every second.
+        return max((verdict.retry_at - now).total_seconds(), min(float(2**doublings), interval_s))
     if verdict.name in (HealthName.RATE_LIMIT_EXCEEDED, HealthName.VENDOR_SERVER_ERROR):
         return min(FIRST_BACKOFF_S * float(2**doublings), interval_s) * (0.8 + 0.2 * spread)
     if verdict.name is HealthName.UNAUTHORIZED and not _is_partial(verdict):

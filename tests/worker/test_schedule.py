@@ -41,6 +41,7 @@ HEALTHY = verdict_of(200)
 OUTAGE = verdict_of(503)
 THROTTLED = verdict_of(429)
 THROTTLED_FOR = verdict_of(429, headers={"retry-after": "900"})
+THROTTLED_UNTIL_THEN = verdict_of(429, headers={"retry-after": "Tue, 31 Dec 2019 00:00:00 GMT"})
 REFUSED = verdict_of(401)
 PARTLY_REFUSED = verdict_of(200, 401)
 TIMEOUT = verdict_of(own=[OwnSide.BUDGET_SPENT])
@@ -67,6 +68,9 @@ def test_the_table_covers_every_name() -> None:
         pytest.param(OUTAGE, 50, INTERVAL_S, id="for ever: at the interval"),
         pytest.param(THROTTLED, 1, 60.0, id="throttled, not said for how long"),
         pytest.param(THROTTLED_FOR, 7, 900.0, id="throttled for a time that was said"),
+        pytest.param(THROTTLED_UNTIL_THEN, 1, 1.0, id="throttled until a moment of the past: at once"),
+        pytest.param(THROTTLED_UNTIL_THEN, 7, 64.0, id="again and again: no longer at once"),
+        pytest.param(THROTTLED_UNTIL_THEN, 50, INTERVAL_S, id="for ever: at the interval all the same"),
         pytest.param(REFUSED, 1, INTERVAL_S * 1.1, id="refused: the interval"),
         pytest.param(REFUSED, 2, INTERVAL_S * 2 * 1.1, id="refused again: rarer"),
         pytest.param(REFUSED, 30, LONGEST_PROBE_INTERVAL_S * 1.1, id="refused for ever: once a day"),
