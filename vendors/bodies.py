@@ -10,7 +10,11 @@ from vendors.paths import MISSING
 from vendors.wire import Answer
 
 NO_CONTENT: Final = frozenset({204, 205})
+MOST_VALUES: Final = 4_000_000
+"""Of one document. Each costs up to a hundred bytes of memory, so that 60 MB of `{},{},` would take two gigabytes."""
+
 _BOM: Final = b"\xef\xbb\xbf"
+_COUNTED_FROM_BYTES: Final = 8 * 1024 * 1024
 _FAILED_WORDS: Final = frozenset({"error", "errors", "fail", "failed", "failure"})
 
 
@@ -23,6 +27,10 @@ def json_document(answer: Answer, endpoint: str) -> object:
 
 def parse_json(body: bytes, endpoint: str) -> object:
     """Return the document. A byte order mark is let pass, as RFC 8259 allows. Raises MalformedBodyError."""
+    if (
+        len(body) > _COUNTED_FROM_BYTES and body.count(b",") > MOST_VALUES
+    ):  # commas in texts count too: no page has so many
+        raise MalformedBodyError(endpoint, f"the body holds more than {MOST_VALUES} values; ask for smaller pages")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
