@@ -12,6 +12,7 @@ import contextlib
 import functools
 import importlib.metadata
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from worker.wire.errors import DeadlineReached, HeadersTooLargeError, Incomplete
 from worker.wire.guard import AddressGuard, Origin
 from worker.wire.hops import Headers, Hop, first_hop, next_hop, prepared
 from worker.wire.limiter import Limiter
+from worker.wire.links import linked
 from worker.wire.redactor import Redactor
 from worker.wire.retries import RetryPlan, default_decision, is_passing, was_never_sent
 from worker.wire.sdk import sdk_session
@@ -312,7 +314,8 @@ class VendorSession:
             self._release(under_way.cut)
             if under_way.raw is not None:
                 under_way.raw.close()  # its rest is nobody's answer
-            self._record(under_way, b"".join(chunks), error=spoken)
+            # Of what broke off, only its beginning is told: a body of the largest size is not put together for that.
+            self._record(under_way, _beginning(chunks, SAMPLE_BYTES + self._redactor.longest_bytes), error=spoken)
             if spoken is error:
                 raise
             raise spoken from error
@@ -472,7 +475,7 @@ class VendorSession:
                 self._check_cut(cut)
         except (DeadlineReached, RunStopped, requests.exceptions.ReadTimeout) as spoken:
             return spoken
-        if isinstance(error, requests.exceptions.Timeout) and self._budget.remaining_s() <= _CLOCK_SLACK_S:
+        if self._budget.remaining_s() <= _CLOCK_SLACK_S and _is_for_want_of_time(error):
             return DeadlineReached(self._budget.budget_s, "an answer did not come in time")
         return error
 
@@ -485,3 +488,19 @@ class VendorSession:
         is_network = isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout)
         if self._canary is not None and is_network and self._canary.ask() is Egress.DEAD:
             self._is_egress_dead = True
+
+
+def _is_for_want_of_time(error: BaseException) -> bool:
+    """Say whether an exception came because a time limit of ours was over; a look-up that is given up is one too."""
+    return isinstance(error, requests.exceptions.Timeout) or any(
+        isinstance(link, socket.gaierror) and link.errno == socket.EAI_AGAIN for link in linked(error)
+    )
+
+
+def _beginning(chunks: list[bytes], most_bytes: int) -> bytes:
+    found = b""
+    for chunk in chunks:
+        found += chunk[: most_bytes - len(found)]
+        if len(found) >= most_bytes:
+            break
+    return found
