@@ -6,6 +6,7 @@ Stands in a folder of its own, as an installed package would: workers under test
 import itertools
 import random
 import re
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from vendors.wire import Request, Session
 
 FOR_EVER_S: Final = 100_000.0
 DAWDLE_S: Final = 5.0
+NAMELESS: Final = "https://api.hangs.example/items"
 
 
 class Gripped:
@@ -53,6 +55,32 @@ class Gripped:
             time.sleep(DAWDLE_S)
 
 
+class Nameless:
+    """Calls a host whose name server never answers."""
+
+    data_types = ("items",)
+
+    def __init__(self, definition: Any, **_: object) -> None:
+        """Take what there is."""
+
+    def check(self, session: Session) -> None:
+        """Nobody asks."""
+
+    def pull(self, session: Session, data_type: str, cursor: object) -> Iterator[Page]:
+        """Call once."""
+        session.send(Request(method="GET", url=NAMELESS, endpoint="GET /items", data_type=data_type))
+        yield Page(records=(), full_pass=True)
+
+
+def _hanging(look_up: Any) -> Any:
+    def looked_up(host: Any, *arguments: Any, **more: Any) -> Any:
+        if str(host).endswith("hangs.example"):
+            time.sleep(FOR_EVER_S)  # in C and deaf, as the system's own look-up is
+        return look_up(host, *arguments, **more)
+
+    return looked_up
+
+
 def swallow_exceptions() -> NoReturn:
     while True:
         try:  # noqa: SIM105 - as such code is written
@@ -84,3 +112,5 @@ def come_back() -> None:
 WAYS: Final = {
     way.__name__: way for way in (swallow_exceptions, swallow_everything, wait_in_c, hold_the_interpreter, come_back)
 }
+
+socket.getaddrinfo = _hanging(socket.getaddrinfo)
