@@ -159,7 +159,7 @@ def test_a_vendor_that_always_says_at_once_is_not_hammered(drill: Drill) -> None
 @contextmanager
 def _hostile_vendors(drill: Drill, floods: Mapping[str, hostile.Flood]) -> Iterator[dict[str, UUID]]:
     """Connect an account to every hostile vendor; give them by the names of their faults."""
-    scripts = {**SLOW, **{name: script for name, (script, *_) in FAULTS.items()}, **floods}
+    scripts: dict[str, Script] = {**SLOW, **{name: script for name, (script, *_) in FAULTS.items()}, **floods}
     with fault_server(scripts) as server, silent_listener() as silent, silent_listener(b"hello\r\n") as talker:
         accounts = {}
         for name in scripts:
