@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from classifier.vocabulary import HealthName, ResolutionOwner
-from models import connections, limits, records, runs
+from models import checks, connections, limits, records, runs
 from models.connections import ConnectionFilter
 from models.database import Statement
 from models.vocabulary import ConnectionState, RunState
@@ -108,6 +108,11 @@ def hot(connection_id: UUID) -> dict[str, tuple[Statement, dict[str, Any]]]:
         "land": (records._COMPARE, page),
         "look whether a page is calm": (records._IS_CALM, page),
         "reserve": (limits._RESERVE, {"scope_key": "s", "per_ms": [0], "width_us": [1], "most": [1], "want": 1}),
+        "checks: what waits": (checks._QUEUES, {"rehint_after_s": 60.0, "most": checks.COUNTED}),
+        "checks: orphans": (checks._ORPHANS, {"patience_s": 30.0, "most": checks.COUNTED, "listed": 10}),
+        "checks: stuck runs": (checks._STUCK, {"patience_s": 30.0, "listed": 10}),
+        "checks: keys": (checks._KEYS, {"most": checks.COUNTED}),
+        "checks: vendors in use": (checks._IN_USE, {}),
         "view": (connections._GET, {"connection_id": connection_id}),
     }
 

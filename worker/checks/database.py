@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from models import checks
 from models.checks import ServerFacts
 from models.database import OLDEST_SERVER, SCHEMA_REVISION, driver_url
-from worker.checks.finding import Bench, Finding, State, Trouble, failed, judged, lasting, ok, sized, warning
+from worker.checks.finding import Bench, Finding, State, Trouble, counted, failed, judged, lasting, ok, sized, warning
 
 SLOW_S: Final = 0.1
 FULL_PART: Final = 0.8
@@ -87,7 +87,7 @@ def database_connections(bench: Bench) -> Finding:
         workers = sum(worker.is_alive for worker in checks.worker_facts(db, lapsed_s=0))
     each = connections_of_a_process(bench)
     most = facts.connections_most
-    measured = f"{facts.connections} of {most} open; {workers} workers may open {workers * each}"
+    measured = f"{facts.connections} of {most} open; {counted(workers, 'worker')} may open {workers * each}"
     values = {"open": facts.connections, "most": most, "workers": workers, "per_worker": each}
     if facts.connections >= most * FULL_PART:
         return warning(measured, "raise max_connections, or put a pooler in session mode between", **values)

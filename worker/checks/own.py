@@ -71,7 +71,7 @@ def vendors_in_use(bench: Bench) -> Finding:
             "their connections read INTERNAL_ERROR: put the file back into CONNECTION_HEALTH_VENDORS_DIR, or mend it",
             **values,
         )
-    return ok(f"{len(used)} vendors have active connections, each has its definition", **values)
+    return ok(f"{counted(len(used), 'vendor')} in use, each with its definition", **values)
 
 
 def _loads(bench: Bench, vendor: str) -> bool:

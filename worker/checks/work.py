@@ -34,7 +34,7 @@ def workers(bench: Bench) -> Finding:
     alive = [worker for worker in found if worker.is_alive]
     dead = [worker for worker in found if not worker.is_alive and not worker.is_back]
     back = sum(worker.is_back for worker in found)
-    measured = f"{len(alive)} alive on {len({worker.host for worker in alive})} machines"
+    measured = f"{len(alive)} alive on {counted(len({worker.host for worker in alive}), 'machine')}"
     if dead:
         measured += f"; {len(dead)} died within {lasting(LAPSED_WITHIN_S)} ({_places(dead)})"
     if back:
