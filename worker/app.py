@@ -102,7 +102,7 @@ def _add_tasks(app: Celery, station: Station, reaper: Reaper) -> None:
                 "sync.bad_message", connection_id=repr(connection_id)[:100], remedy="send a connection's UUID"
             )
             return
-        with _told("sync.not_begun", connection_id=connection_id):
+        with _told("sync.not_begun", connection_id=connection_id), station.attendance.attending(wanted):
             run = _claimed(station, wanted, due_only=due_only is True)
             if run is not None:
                 execute(station, run)
@@ -144,8 +144,12 @@ def _claimed(station: Station, connection_id: UUID, *, due_only: bool) -> Claime
         with station.database.transaction() as db:
             runs.unhint(db, [connection_id])
         return None
-    with station.claims.connection() as db:
-        return runs.claim(db, connection_id, worker_id=station.lease.worker_id)
+    try:
+        with station.claims.connection() as db:
+            return runs.claim(db, connection_id, worker_id=station.lease.worker_id)
+    except DATABASE_TROUBLE:
+        station.attendance.note_unanswered(connection_id)  # the hint is used up: it is given again once that can be
+        raise
 
 
 @contextmanager

@@ -30,6 +30,7 @@ class StopReason(StrEnum):
     LEASE_LOST = "lease_lost"
     SUPERSEDED = "superseded"
     DATABASE_AWAY = "database_away"
+    UNATTENDED = "unattended"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -87,7 +87,8 @@ class Keeper:
         while not self._stopping.wait(renewal_interval_s(station.lease)):
             try:
                 if station.lease.renew(station.control):
-                    self._stop_what_was_taken()
+                    self._agree_on_runs()
+                    self._hint_again()
                 else:
                     station.in_flight.stop_all_of_others(station.lease.worker_id)
             except DATABASE_TROUBLE as error:
@@ -97,15 +98,30 @@ class Keeper:
             if station.settings.heartbeat_file is not None and station.lease.is_held:
                 station.settings.heartbeat_file.touch()
 
-    def _stop_what_was_taken(self) -> None:
-        """Stop the runs that the database no longer calls ours: cancelled, reaped, or taken over."""
+    def _agree_on_runs(self) -> None:
+        """Stop the runs that the database no longer calls ours; end those that it does and nobody here is on."""
         station = self._station
         listed = station.in_flight.all()  # before asking: a run that begins meanwhile is not in the answer
         with station.control.connection() as db:
             current = runs.running_of(db, station.lease.worker_id)
+            for key in station.attendance.unattended(current):
+                if runs.interrupt(db, key, reason=StopReason.UNATTENDED):
+                    log.warning("run.unattended", connection_id=str(key.connection_id), run_seq=key.run_seq)
         for entry in listed:
             if entry.run.key not in current:
                 entry.end(StopReason.SUPERSEDED)
+
+    def _hint_again(self) -> None:
+        """Let hints be given again that were used up while the database was away."""
+        used_up = self._station.attendance.take_unanswered()
+        if not used_up:
+            return
+        try:
+            with self._station.control.connection() as db:
+                runs.unhint(db, used_up)
+        except DATABASE_TROUBLE:
+            self._station.attendance.give_back(used_up)
+            raise
 
 
 class WorkerProcess:

@@ -45,8 +45,9 @@ def execute(station: Station, run: ClaimedRun) -> None:
         _interrupt(station, run, StopReason.DRAINING)
         raise
     except DATABASE_TROUBLE as error:
-        log.error("run.unrecorded", **_names(run), error=first_line(error), remedy="the reaper records it as lost")  # noqa: TRY400 - one line says it all
+        log.error("run.unrecorded", **_names(run), error=first_line(error), remedy="it is made again")  # noqa: TRY400 - one line says it all
     except Exception:
+        station.attendance.leave_to_the_reaper(run.key)
         log.exception("run.unrecorded", **_names(run), remedy="the reaper records it as lost")
 
 

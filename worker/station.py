@@ -19,6 +19,7 @@ from vendors.definition import Definition, LimitScope
 from vendors.dialect_files import DIALECTS, load_dialects
 from vendors.errors import VendorError
 from vendors.requests_made import base_url_of
+from worker.attendance import Attendance
 from worker.errors import VaultNotConfiguredError
 from worker.in_flight import InFlight
 from worker.lease import Lease
@@ -75,6 +76,7 @@ class Station:
     settings: Settings
     lease: Lease
     in_flight: InFlight = field(default_factory=InFlight)
+    attendance: Attendance = field(default_factory=Attendance)
     draining: Flag = field(default_factory=Flag)
     purse: TokenPurse = field(default_factory=TokenPurse)
 
@@ -225,7 +227,7 @@ class Station:
             if opened is not None:
                 _LEFT_TO_THE_PARENT.append(opened)
         self.lease = Lease(lease_s=self.settings.lease_s)
-        self.in_flight = InFlight()
+        self.in_flight, self.attendance = InFlight(), Attendance()
         self.purse = TokenPurse()
 
     def close(self) -> None:

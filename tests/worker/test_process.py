@@ -1,10 +1,12 @@
 import threading
 import time
 from contextlib import ExitStack
+from uuid import UUID
 
 import pytest
 
 from models import history, runs
+from models.errors import DatabaseUnreachableError
 from models.vocabulary import RunState
 from tests.worker.conftest import claimed, connect
 from worker import process
@@ -129,8 +131,69 @@ def test_a_run_that_begins_while_its_worker_asks_what_it_still_holds_goes_on(
 
         entries: list[RunInFlight] = []
         monkeypatch.setattr(runs, "running_of", asked)
-        keeper._stop_what_was_taken()
+        keeper._agree_on_runs()
         assert entries[0].stop is None
         monkeypatch.setattr(runs, "running_of", lambda *_: frozenset())
-        keeper._stop_what_was_taken()
+        keeper._agree_on_runs()
         assert entries[0].stop is StopReason.SUPERSEDED
+
+
+def test_a_run_that_is_ours_and_that_nobody_is_on_is_given_back(station: Station, keeper: Keeper) -> None:
+    """As after a claim whose answer was lost. Whoever is still at it, or begins meanwhile, is left alone."""
+    lost, attended = (connect(station, "plain", {"token": f"a-token-{n}"}, {"port": 1}) for n in range(2))
+    for connection_id in (lost, attended):
+        with station.database.transaction() as db:
+            assert runs.claim(db, connection_id, worker_id=station.lease.worker_id)
+
+    with station.attendance.attending(None):
+        keeper._agree_on_runs()
+        assert _running(station) == {lost, attended}, "somebody is claiming, and which one is not known yet"
+    with station.attendance.attending(attended):
+        keeper._agree_on_runs()
+        assert _running(station) == {attended}
+    with station.database.transaction() as db:
+        found = history.get_run(db, lost, 1)
+    assert found is not None
+    assert (found.state, found.reason) == (RunState.INTERRUPTED, StopReason.UNATTENDED)
+
+
+def test_a_run_that_broke_its_own_record_is_left_to_the_reaper(station: Station, keeper: Keeper) -> None:
+    connection_id = connect(station, "plain", {"token": "a-token-of-a-test"}, {"port": 1})
+    with station.database.transaction() as db:
+        run = runs.claim(db, connection_id, worker_id=station.lease.worker_id)
+    assert run is not None
+
+    station.attendance.leave_to_the_reaper(run.key)
+    keeper._agree_on_runs()
+    assert _running(station) == {connection_id}
+    with station.database.transaction() as db:
+        runs.interrupt(db, run.key, reason="a test")
+    keeper._agree_on_runs()
+    assert not station.attendance._left, "it grew for ever"
+
+
+def test_hints_that_were_used_up_in_vain_are_given_again(station: Station, keeper: Keeper) -> None:
+    connection_id = connect(station, "plain", {"token": "a-token-of-a-test"}, {"port": 1})
+    with station.database.transaction() as db:
+        assert len(runs.take_due(db, limit=10)) == 1
+        assert not runs.take_due(db, limit=10)
+
+    station.attendance.note_unanswered(connection_id)
+    keeper._hint_again()
+
+    with station.database.transaction() as db:
+        assert [row.connection_id for row in runs.take_due(db, limit=10)] == [connection_id]
+
+
+def test_hints_that_cannot_be_given_again_yet_are_not_forgotten(offline: Station) -> None:
+    offline.control._pool.timeout = 0.1
+    connection_id = claimed().key.connection_id
+    offline.attendance.note_unanswered(connection_id)
+    with pytest.raises(DatabaseUnreachableError):
+        Keeper(offline)._hint_again()
+    assert offline.attendance.take_unanswered() == [connection_id]
+
+
+def _running(station: Station) -> set[UUID]:
+    with station.database.transaction() as db:
+        return {key.connection_id for key in runs.running_of(db, station.lease.worker_id)}
