@@ -575,6 +575,9 @@ WITH lost AS MATERIALIZED (
       SELECT r.connection_id, r.run_seq, r.deadline_at FROM run r
        WHERE r.worker_id = w.worker_id AND (w.lease_until <= now() OR r.deadline_at <= now())
        LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED) g
+   WHERE %(reaper)s::uuid IS NULL OR EXISTS (
+     SELECT FROM worker m WHERE m.worker_id = %(reaper)s::uuid AND m.retired_at IS NULL
+        AND m.lease_until > now() + make_interval(secs => %(held_for_s)s))
    LIMIT %(limit)s
 ), ended AS (
   DELETE FROM run r USING lost l WHERE r.connection_id = l.connection_id AND r.run_seq = l.run_seq
@@ -617,16 +620,21 @@ SELECT e.connection_id, e.run_seq, v.name, v.reason, v.crash_streak
   FROM ended e JOIN verdict v ON v.connection_id = e.connection_id""")  # noqa: S608 - constants of this module
 
 
-def reap(db: Connection[Any], *, limit: int = 500) -> list[ReapedRun]:
+def reap(
+    db: Connection[Any], *, limit: int = 500, reaper: UUID | None = None, held_for_s: float = 0.0
+) -> list[ReapedRun]:
     """End up to `limit` runs whose worker's lease or whose own deadline has passed, as LOST. Safe to run anywhere.
 
     Their connections are due at once, RETRIES_OF_LOST times in a row at most; after that they wait for their slot.
+    reaper: who asks; it ends nothing where that worker's own lease does not last for held_for_s more. A statement that
+    waited in a server that was frozen would else find every lease ended, of the living too.
     """
+    params = {"limit": limit, "reaper": reaper, "held_for_s": held_for_s}
     return [
         ReapedRun(
             connection_id=connection_id, run_seq=run_seq, name=HealthName(name), reason=reason, crash_streak=streak
         )
-        for connection_id, run_seq, name, reason, streak in rows(db, _REAP, {"limit": limit})
+        for connection_id, run_seq, name, reason, streak in rows(db, _REAP, params)
     ]
 
 
@@ -681,6 +689,19 @@ def renew_lease(db: Connection[Any], worker_id: UUID, *, lease_s: float) -> bool
             (lease_s, worker_id),
         )
         > 0
+    )
+
+
+def shorten_leases(db: Connection[Any], *, to_s: float) -> int:
+    """Shorten leases that last longer than any that was just renewed: the server's clock was put back.
+
+    The living renew theirs; the dead would else not be noticed before the old time is reached again.
+    """
+    return affected(
+        db,
+        b"UPDATE worker SET lease_until = now() + make_interval(secs => %s) "
+        b"WHERE lease_until > now() + make_interval(secs => %s) AND retired_at IS NULL",
+        (to_s, 2 * to_s),
     )
 
 

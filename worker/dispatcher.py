@@ -1,7 +1,8 @@
 """Finds what is due and wakes workers up; puts back what dead workers held. Any number may run: none of them leads.
 
 Every worker process runs one, beside beat. With Redis away for a while, it claims straight from PostgreSQL and runs
-the connections in threads of its own.
+the connections in threads of its own. A Redis that does not answer costs seconds at every question, so whoever asks it
+is not who looks after the runs meanwhile.
 """
 
 import threading
@@ -72,13 +73,15 @@ class Reaper:
             # A jump would let every lease look spent at once; live workers renew within one lease.
             self._hold(self._station.settings.lease_s)
             log.warning("reaper.clock_jumped", by_s=round(offset_s - self._offset_s, 1))
+            with self._station.control.transaction() as db:
+                runs.shorten_leases(db, to_s=self._station.settings.lease_s)
         self._offset_s = offset_s
         if time.monotonic() < self._held_until:
             return 0
         reaped = 0
         while True:
             with self._station.control.transaction() as db:
-                batch = runs.reap(db)
+                batch = runs.reap(db, reaper=identity, held_for_s=self._station.settings.lease_s / 2)
             for run in batch:
                 log.warning("run.reaped", connection_id=str(run.connection_id), run_seq=run.run_seq, reason=run.reason)
             reaped += len(batch)
@@ -87,7 +90,7 @@ class Reaper:
 
 
 class Dispatcher:
-    """The loop of one worker process."""
+    """The two loops of one worker process: one asks Redis, the other does what must not wait for it."""
 
     def __init__(
         self, station: Station, hints: Hints, reaper: Reaper, *, execute: Callable[[Station, ClaimedRun], None]
@@ -97,74 +100,88 @@ class Dispatcher:
         self._execute = execute
         self._reaper = reaper
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._loop, args=(self.hint,), name="dispatcher", daemon=True),
+            threading.Thread(target=self._loop, args=(self.look_after,), name="reaper", daemon=True),
+        ]
+        self._reaped_at = float("-inf")
         self._without_redis_since: float | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._slots = threading.BoundedSemaphore(station.settings.concurrency)
 
     def start(self) -> None:
-        """Start the loop."""
-        self._thread.start()
+        """Start both loops."""
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """End the loop; runs that were claimed without Redis are the drain's to end."""
+        """End the loops; runs that were claimed without Redis are the drain's to end."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=10)
         if self._pool is not None:
             self._pool.shutdown(wait=False)
         self._hints.close()
 
-    def _loop(self) -> None:
-        last_reap = 0.0
+    def _loop(self, do: Callable[[], None]) -> None:
         while not self._stopping.wait(self._station.settings.dispatch_interval_s):
             try:
-                self.tick()
-                if time.monotonic() - last_reap >= REAP_EVERY_S:
-                    last_reap = time.monotonic()
-                    self._reaper.reap()
+                do()
             except DATABASE_TROUBLE as error:
                 self._reaper.hold_back()
                 log.warning("dispatcher.database_away", error=first_line(error))
             except Exception:
                 log.exception("dispatcher.broke")  # the loop must go on: it is what makes everything else run
 
-    def tick(self) -> None:
-        """Dispatch once; where Redis has been away for long, run what is due without it."""
+    def hint(self) -> None:
+        """Hint what is due. A Redis that was away is back once it takes what is written: a full one only answers."""
         if self._station.draining.is_set():
             return
         try:
+            if self._without_redis_since is not None:
+                self._hints.probe()
             dispatch_due(self._station.control, self._hints, self._station.settings)
         except BrokerError as error:
-            now = time.monotonic()
             if self._without_redis_since is None:
-                self._without_redis_since = now
+                self._without_redis_since = time.monotonic()
                 log.warning("dispatcher.redis_away", error=str(error))
-            if now - self._without_redis_since >= self._station.settings.degraded_after_s:
-                self._run_without_redis()
         else:
             if self._without_redis_since is not None:
                 log.info("dispatcher.redis_back", away_s=round(time.monotonic() - self._without_redis_since, 1))
             self._without_redis_since = None
 
+    def look_after(self) -> None:
+        """Run what is due where Redis has been away for long; put back what dead workers held."""
+        since = self._without_redis_since
+        if since is not None and time.monotonic() - since >= self._station.settings.degraded_after_s:
+            self._run_without_redis()
+        if time.monotonic() - self._reaped_at >= REAP_EVERY_S:
+            self._reaped_at = time.monotonic()
+            self._reaper.reap()
+
     def _run_without_redis(self) -> None:
         free = self._free_slots()
-        if not free or not self._station.lease.is_held:
+        if free <= 0 or self._station.draining.is_set() or not self._station.lease.is_held:
             return
-        with self._station.control.transaction() as db:
-            claimed = runs.claim_due(db, worker_id=self._station.lease.worker_id, limit=free)
+        attendance = self._station.attendance
+        with attendance.attending(None):
+            with self._station.control.transaction() as db:
+                claimed = runs.claim_due(db, worker_id=self._station.lease.worker_id, limit=free)
+            tokens = [attendance.begin(run.key.connection_id) for run in claimed]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._station.settings.concurrency, thread_name_prefix="without-redis")
-        for run in claimed:
+        for run, token in zip(claimed, tokens, strict=True):
             self._slots.acquire()
-            self._pool.submit(self._run_in_slot, run)
+            self._pool.submit(self._run_in_slot, run, token)
         if claimed:
             log.info("dispatcher.claimed_without_redis", runs=len(claimed))
 
-    def _run_in_slot(self, run: ClaimedRun) -> None:
+    def _run_in_slot(self, run: ClaimedRun, token: object) -> None:
         try:
             self._execute(self._station, run)
         finally:
+            self._station.attendance.end(token)
             self._slots.release()
 
     def _free_slots(self) -> int:

@@ -26,6 +26,8 @@ BEAT_KEY: Final = "connection-health.beat"
 BEAT_KEPT_S: Final = 3600
 """A beat marks each of its ticks by a key that lives so long: what is left of that tells when the last one was."""
 
+PROBE_KEY: Final = "connection-health.probe"
+
 BrokerError = (OperationalError, redis.RedisError, OSError)
 """What sending a hint raises where Redis cannot take it."""
 
@@ -104,6 +106,10 @@ class Hints:
     def mark_beat(self) -> None:
         """Note that a beat ticks. Raises one of BrokerError."""
         self._redis.set(BEAT_KEY, "", ex=BEAT_KEPT_S)
+
+    def probe(self) -> None:
+        """Write something, to see whether that can be done. Raises one of BrokerError."""
+        self._redis.set(PROBE_KEY, "", px=1)
 
     def close(self) -> None:
         """Let the connection go; the next use opens another."""

@@ -1,3 +1,4 @@
+import threading
 import time
 from collections.abc import Sequence
 from uuid import UUID
@@ -21,6 +22,7 @@ class Wire(Hints):
     def __init__(self, *, waiting: int = 0, away: bool = False, breaks: bool = False) -> None:
         self.sent: list[UUID] = []
         self.waiting, self.away, self.breaks, self.is_closed = waiting, away, breaks, False
+        self.is_full = False
 
     def send(self, connection_ids: Sequence[UUID]) -> None:  # type: ignore[override]  # a list is all that it gets
         if self.away or self.breaks:
@@ -31,6 +33,10 @@ class Wire(Hints):
         if self.away:
             raise redis.ConnectionError
         return self.waiting
+
+    def probe(self) -> None:
+        if self.away or self.is_full:
+            raise redis.exceptions.OutOfMemoryError
 
     def close(self) -> None:
         self.is_closed = True
@@ -91,6 +97,12 @@ def make(station: Station, wire: Wire) -> tuple[Dispatcher, list[ClaimedRun]]:
     return Dispatcher(station, wire, Reaper(station), execute=execute), executed
 
 
+def tick(loop: Dispatcher) -> None:
+    """Do once, in turn, what the two loops do."""
+    loop.hint()
+    loop.look_after()
+
+
 def end(loop: Dispatcher) -> None:
     """Stop, and wait for the runs, which a worker's own end does not."""
     loop.stop()
@@ -104,7 +116,7 @@ def test_with_redis_away_for_long_runs_are_claimed_without_it_as_many_as_there_a
     wire = Wire(away=True)
     loop, executed = make(station, wire)
 
-    loop.tick()
+    tick(loop)
     end(loop)
 
     assert len(executed) == 3
@@ -115,7 +127,7 @@ def test_with_redis_away_for_a_moment_nothing_is_claimed(station: Station) -> No
     due(station, 2)
     loop, executed = make(station, Wire(away=True))
 
-    loop.tick()
+    tick(loop)
     end(loop)
 
     assert executed == []
@@ -125,20 +137,63 @@ def test_redis_that_came_back_starts_the_count_anew(station: Station) -> None:
     due(station, 2)
     wire = Wire(away=True)
     loop, executed = make(station, wire)
-    loop.tick()
+    tick(loop)
     wire.away = False
-    loop.tick()
+    tick(loop)
     station.settings = station.settings.model_copy(update={"degraded_after_s": 0.001})
     wire.away = True
     wire.sent.clear()
-    loop.tick()
+    tick(loop)
     assert executed == []
     time.sleep(0.01)
     with station.database.transaction() as db:
         db.execute(b"UPDATE connection_sched SET next_due_at = now()")
-    loop.tick()
+    tick(loop)
     end(loop)
     assert len(executed) == 2
+
+
+def test_redis_that_answers_and_takes_nothing_is_away_still(station: Station) -> None:
+    """Full: what is waiting can be asked, and with nothing to send there is nothing that fails."""
+    station.settings = station.settings.model_copy(update={"degraded_after_s": 0.0})
+    wire = Wire(away=True)
+    loop, executed = make(station, wire)
+    tick(loop)
+    wire.away, wire.is_full = False, True
+    tick(loop)
+    due(station, 2)
+    tick(loop)
+    end(loop)
+
+    assert wire.sent == []
+    assert len(executed) == 2
+
+
+def test_whoever_waits_for_redis_does_not_keep_the_dead_from_being_noticed(station: Station) -> None:
+    connection_id = a_dead_workers_run(station)
+    asked, answer = threading.Event(), threading.Event()
+
+    class Frozen(Wire):
+        def backlog(self) -> int:
+            asked.set()
+            answer.wait(30)
+            raise redis.TimeoutError
+
+    station.settings = station.settings.model_copy(update={"dispatch_interval_s": 0.01})
+    loop, _ = make(station, Frozen())
+    loop.start()
+    assert asked.wait(10)
+    for _ in range(1000):
+        with station.database.transaction() as db:
+            row = db.execute(b"SELECT state FROM run_history WHERE connection_id = %s", (connection_id,)).fetchone()
+        if row is not None:
+            break
+        time.sleep(0.01)
+    assert not answer.is_set()
+    answer.set()
+    end(loop)
+
+    assert row == (RunState.LOST.value,)
 
 
 @pytest.mark.parametrize("why", ["draining", "no lease"])
@@ -151,7 +206,7 @@ def test_who_may_not_begin_anything_claims_nothing(station: Station, why: str) -
         station.lease._trusted_until.value = 0.0
     loop, executed = make(station, Wire(away=True))
 
-    loop.tick()
+    tick(loop)
     end(loop)
 
     assert executed == []
@@ -160,7 +215,7 @@ def test_who_may_not_begin_anything_claims_nothing(station: Station, why: str) -
 def test_a_database_that_is_away_does_not_end_the_loop(offline: Station, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks: list[float] = []
 
-    def tick() -> None:
+    def hint() -> None:
         ticks.append(time.monotonic())
         if len(ticks) == 1:
             raise RuntimeError
@@ -170,10 +225,9 @@ def test_a_database_that_is_away_does_not_end_the_loop(offline: Station, monkeyp
 
     loop, _ = make(offline, Wire())
     offline.settings = settings_of(dispatch_interval_s=0.1)
-    monkeypatch.setattr(loop, "tick", tick)
     monkeypatch.setattr(Reaper, "reap", lambda _self: 0)
-    loop.start()
-    loop._thread.join(30)
+    threading.Thread(target=loop._loop, args=(hint,)).start()
+    assert loop._stopping.wait(30)
 
     assert len(ticks) == 4
     assert loop._reaper._held_until > time.monotonic()
@@ -219,6 +273,45 @@ def test_a_clock_that_drifts_reaps_as_ever(station: Station, monkeypatch: pytest
     monkeypatch.setattr(runs, "clock_s", lambda db: real(db) + dispatcher.CLOCK_JUMP_S / 2)
 
     assert reaper.reap() == 1
+
+
+@pytest.mark.parametrize("left_s", [-1.0, 1.0])
+def test_whoever_could_not_renew_its_own_lease_of_late_reaps_nobody(station: Station, left_s: float) -> None:
+    """The server was frozen, or its clock jumped, between what the reaper asks and what it does."""
+    reaper = Reaper(station)
+    reaper.reap()
+    a_dead_workers_run(station)
+    with station.database.transaction() as db:
+        db.execute(
+            b"UPDATE worker SET lease_until = now() + make_interval(secs => %s) WHERE worker_id = %s",
+            (left_s, station.lease.worker_id),
+        )
+    assert station.lease.is_held
+    assert reaper.reap() == 0
+
+    station.lease._take_identity(UUID(int=1))
+    station.lease.acquire(station.control)
+    assert reaper.reap() == 0
+    reaper._held_until = 0.0
+    assert reaper.reap() == 1
+
+
+def test_a_clock_that_was_put_back_does_not_lengthen_the_lease_of_the_dead(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reaper = Reaper(station)
+    reaper.reap()
+    a_dead_workers_run(station)
+    with station.database.transaction() as db:  # as it looks once the clock is five minutes back
+        db.execute(b"UPDATE worker SET lease_until = lease_until + interval '300 s'")
+    real = runs.clock_s
+    monkeypatch.setattr(runs, "clock_s", lambda db: real(db) - 300)
+    reaper.reap()
+
+    with station.database.transaction() as db:
+        row = db.execute(b"SELECT extract(epoch FROM max(lease_until) - now())::float8 FROM worker").fetchone()
+    assert row is not None
+    assert row[0] <= station.settings.lease_s
 
 
 @pytest.mark.parametrize("why", ["the database was away", "our own lease had ended"])
