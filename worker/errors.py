@@ -12,11 +12,24 @@ import psycopg
 from classifier.vocabulary import HealthName
 from models.errors import DatabaseUnreachableError
 
-DATABASE_TROUBLE: Final = (psycopg.OperationalError, DatabaseUnreachableError)
+DATABASE_TROUBLE: Final = (
+    psycopg.OperationalError,
+    DatabaseUnreachableError,
+    psycopg.errors.ReadOnlySqlTransaction,  # a standby that is not promoted yet
+    psycopg.errors.IdleInTransactionSessionTimeout,  # we were frozen inside a transaction
+)
 """What a statement raises where the database could not carry it out: it may be repeated, or left to a later round."""
 
-_GONE: Final = ("08", "57P")
-"""SQLSTATE classes: the connection broke; the server was stopped, crashed, or is still starting."""
+_GONE: Final = ("08", "57P", "25006", "25P03")
+"""SQLSTATEs, and beginnings of them: the connection broke; the server was stopped, crashed, or is still starting; it is
+a standby; it gave us up while we were frozen."""
+
+CONFLICT: Final = (
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.LockNotAvailable,
+)
+"""What a statement raises that stood in another's way. Nothing of its transaction was stored: it may be repeated."""
 
 
 class WorkerError(Exception):
@@ -53,9 +66,9 @@ class CredentialsRefusedError(WorkerError):
 
 def is_database_away(error: BaseException) -> bool:
     """Say whether the database itself went away, rather than refusing what one statement asked of it."""
-    if isinstance(error, DatabaseUnreachableError):
-        return True
-    return isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate.startswith(_GONE))
+    if not isinstance(error, DATABASE_TROUBLE):
+        return False
+    return isinstance(error, DatabaseUnreachableError) or error.sqlstate is None or error.sqlstate.startswith(_GONE)
 
 
 def first_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Read one connection from its vendor: pages become stored records, failures become evidence."""
 
+import time
 from datetime import UTC, datetime
 from typing import Final
 
@@ -7,12 +8,12 @@ from classifier.outcome import ExceptionLink
 from classifier.vocabulary import HealthName, Phase
 from models import records, vault
 from models.errors import FencedError
-from models.records import RecordRow
+from models.records import Landed, RecordRow
 from models.runs import ClaimedRun
 from vendors.connector import open_connector
 from vendors.credentials_schema import prepare
-from vendors.page import Connector
-from worker.errors import is_database_away
+from vendors.page import Connector, Page
+from worker.errors import CONFLICT, is_database_away
 from worker.in_flight import RunInFlight, StopReason
 from worker.observation import Observation, Reading
 from worker.parents import StoredParents
@@ -24,6 +25,8 @@ from worker.wire.session import VendorSession
 
 CHECK: Final = "credentials"
 """What `details` names where the test of the credentials failed, before any data type was tried."""
+
+_CONFLICT_PAUSES_S: Final = (0.05, 0.2, 1.0)
 
 _CONNECT_FAILURES: Final = frozenset(
     {"ConnectTimeoutError", "NameResolutionError", "NewConnectionError", "SSLError", "ConnectTimeout"}
@@ -139,16 +142,7 @@ def _read(  # noqa: PLR0917 - one data type of one run needs all of them
     try:
         for page in connector.pull(session, name, run.cursors.get(name)):
             reading.skipped.extend(page.skipped)
-            with station.database.connection() as db:
-                landed = records.land_page(
-                    db,
-                    run.key,
-                    name,
-                    [RecordRow(id=record.id, payload=record.payload) for record in page.records],
-                    cursor=page.cursor,
-                    full_pass=page.full_pass,
-                )
-            reading.add(landed)
+            reading.add(_landed(station, run, name, page))
         reading.ended = True
     except FencedError as error:
         raise RunStopped(StopReason.SUPERSEDED) from error
@@ -162,6 +156,20 @@ def _read(  # noqa: PLR0917 - one data type of one run needs all of them
         reading.exchange = observation.capture.deciding(name)
         newest = observation.capture.newest()
         reading.endpoint = newest.endpoint if newest is not None else None
+
+
+def _landed(station: Station, run: ClaimedRun, data_type: str, page: Page) -> Landed:
+    """Store a page, with another try where it stood in somebody's way: that says nothing of the vendor."""
+    rows = [RecordRow(id=record.id, payload=record.payload) for record in page.records]
+    for pause_s in (*_CONFLICT_PAUSES_S, None):
+        try:
+            with station.database.connection() as db:
+                return records.land_page(db, run.key, data_type, rows, cursor=page.cursor, full_pass=page.full_pass)
+        except CONFLICT:
+            if pause_s is None:
+                raise
+            time.sleep(pause_s)
+    raise AssertionError
 
 
 def _is_pointless_to_go_on(reading: Reading) -> bool:
