@@ -6,7 +6,8 @@ Whatever a drill does, its whole history is held against the invariants once it 
 import os
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from models.history import RunView
 from models.runs import RunKey
 from models.vocabulary import RunState
 from tests.faults import audit
+from tests.faults.between import Between, BetweenPostgres
 from tests.faults.turnstile import Turnstile
 from tests.system.stack import Installation, Program, installed, show_logs, until
 
@@ -118,13 +120,14 @@ def _mutant(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PYTHONPATH", str(HERE / "mutants"), prepend=os.pathsep)
 
 
-@pytest.fixture
-def drill(
-    postgres_server: Postgres, migrated_template: str, redis_server: Redis, tmp_path: Path, turnstile: Turnstile
+@contextmanager
+def drilling(
+    postgres: Postgres, template: str, redis_server: Redis, folder: Path, turnstile: Turnstile, **settings: object
 ) -> Iterator[Drill]:
-    with installed(postgres_server, migrated_template, redis_server, tmp_path, **SETTINGS) as installation:
+    """Give a drill on these servers, and hold its history against the invariants in the end."""
+    with installed(postgres, template, redis_server, folder, **(SETTINGS | settings)) as installation:
         audit.begin(installation.database_url)
-        yield Drill(installation, turnstile, postgres_server, redis_server)
+        yield Drill(installation, turnstile, postgres, redis_server)
         for program in installation.programs:
             if program.is_alive:
                 program.signal(signal.SIGCONT)
@@ -133,6 +136,43 @@ def drill(
             _, found = audit.read(db, sweep_s=LEASE_S + 2 * SWEEP_S)
         installation.database.close()
         assert found.wrong == []
+
+
+@pytest.fixture
+def drill(
+    postgres_server: Postgres, migrated_template: str, redis_server: Redis, tmp_path: Path, turnstile: Turnstile
+) -> Iterator[Drill]:
+    with drilling(postgres_server, migrated_template, redis_server, tmp_path, turnstile) as running:
+        yield running
+
+
+@pytest.fixture
+def new_wire(postgres_server: Postgres) -> Iterator[Callable[[], BetweenPostgres]]:
+    """Give what stands between a worker and PostgreSQL. To be asked for before the drill: it outlives the workers."""
+    place = postgres_server._place()
+    with ExitStack() as wires:
+        yield lambda: wires.enter_context(BetweenPostgres(place.socket_dir / f".s.PGSQL.{postgres_server.port}"))
+
+
+@pytest.fixture
+def wire(new_wire: Callable[[], BetweenPostgres]) -> BetweenPostgres:
+    return new_wire()
+
+
+@pytest.fixture
+def redis_wire(redis_server: Redis) -> Iterator[Between]:
+    """Likewise before Redis."""
+    with Between(redis_server.socket_path) as between:
+        yield between
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--repeat", type=int, default=1, help="how often a drill that can be repeated cheaply is")
+
+
+@pytest.fixture
+def repetitions(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--repeat", default=1))
 
 
 @pytest.hookimpl(wrapper=True)
