@@ -19,8 +19,9 @@ from cli.exits import exit_of
 from cli.ids import ConnectionId, find_connection, find_organization
 from cli.output import Fact, Json
 from models import connections
-from models.connections import UNSET, ConnectionFilter, ConnectionView
+from models.connections import UNSET, ConnectionView
 from models.database import Database
+from models.lists import ConnectionFilter, Place, list_connections
 from models.representations import connection_document, proof
 from models.vocabulary import ConnectionState, Trigger
 from vendors.credentials_schema import prepare
@@ -140,16 +141,17 @@ def list_all(
             reason=reason,
             never_run=never_run,
         )
-        page = connections.list_connections(db, chosen, after=_uuid(after), limit=limit)
+        page = list_connections(db, chosen, after=_place(after), limit=limit)
         platform = at.settings.platform_name
+    next_after = None if page.after is None else page.after.connection_id
     if as_json:
-        output.print_json({"items": [connection_document(each) for each in page.items], "next_after": page.after})
+        output.print_json({"items": [connection_document(each) for each in page.items], "next_after": next_after})
         return
     columns = ("ID", "ORGANIZATION", "VENDOR", "IDENTIFIER", "HEALTH", "WHO MUST ACT", "REASON", "SINCE", "NEXT RUN")
     empty = "No connections" + (" that fit." if chosen != ConnectionFilter() or after else " yet.")
     output.print_rows(columns, [_row(each, platform) for each in page.items], empty=empty)
-    if page.after is not None:
-        output.note(f"There are more: --after {page.after}")
+    if next_after is not None:
+        output.note(f"There are more: --after {next_after}")
 
 
 @app.command("show")
@@ -343,11 +345,11 @@ def _options(pairs: list[str] | None, file: Path | None, definition: Definition)
     return {**stored, **read_options(pairs or [], definition.settings)}
 
 
-def _uuid(text: str | None) -> UUID | None:
+def _place(text: str | None) -> Place | None:
     if text is None:
         return None
     try:
-        return UUID(text)
+        return Place(connection_id=UUID(text))
     except ValueError:
         raise BadInputError(f"--after takes a whole id, not {text!r}") from None
 

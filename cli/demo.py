@@ -21,7 +21,8 @@ from cli.stack import LocalStack, Wishes
 from cli.stop_signals import stoppable
 from cli.story import ACTS, Act, Part, Stage, Story
 from models import connections, history
-from models.connections import ConnectionFilter, ConnectionView
+from models.connections import ConnectionView
+from models.lists import ConnectionFilter, list_connections
 from models.representations import proof
 from simulator.server import Simulator
 from worker import credentials as worker_credentials
@@ -138,7 +139,7 @@ class Demo:
 
     def _views(self) -> Sequence[ConnectionView]:
         with self._station.database.connection() as db:
-            found = connections.list_connections(db, ConnectionFilter(organization_id=self._organization_id), limit=100)
+            found = list_connections(db, ConnectionFilter(organization_id=self._organization_id), limit=100)
         order = {act.title: place for place, act in enumerate(ACTS)}
         return sorted(found.items, key=lambda view: order.get(view.identifier or "", len(order)))
 

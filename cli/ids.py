@@ -11,6 +11,7 @@ from psycopg import Connection
 from cli.errors import AmbiguousIdError, BadInputError, NotThereError
 from models import connections
 from models.connections import Organization
+from models.lists import Place, list_connections
 
 ConnectionId = Annotated[str, typer.Argument(help="The connection's id, or the beginning of it.", metavar="CONNECTION")]
 
@@ -36,7 +37,7 @@ def find_connection(db: Connection[Any], text: str) -> UUID:
             raise NotThereError(f"no connection {text}: `connection-health connections list` shows them all")
         return UUID(whole)
     first, last = _range(whole)
-    page = connections.list_connections(db, after=UUID(int=first - 1) if first else None, limit=2)
+    page = list_connections(db, after=Place(connection_id=UUID(int=first - 1)) if first else None, limit=2)
     found = [each.connection_id for each in page.items if each.connection_id.int <= last]
     if not found:
         raise NotThereError(f"no connection {text}: `connection-health connections list` shows them all")

@@ -1,4 +1,4 @@
-"""Organizations and connections: what a person creates, lists and changes. Cold, besides the list.
+"""Organizations and connections: what a person creates, sees and changes. Lists of them are in models/lists.py.
 
 Locks are taken in one order everywhere: credential, connection, run, connection_sched, health.
 """
@@ -15,7 +15,6 @@ from uuid import UUID, uuid4
 from psycopg import Connection as Session
 from psycopg import errors as refusals
 
-from classifier.vocabulary import OWNER, HealthName, HealthStatus, ResolutionOwner, status_of
 from models import vault
 from models.database import Statement, affected, atomic, row, rows
 from models.documents import clean_text, stored
@@ -25,14 +24,12 @@ from models.runs import cancel
 from models.tables import (
     LONGEST_INTERVAL_SECS,
     LONGEST_TIMEOUT_SECS,
-    NEVER_RUN,
     SHORTEST_INTERVAL_SECS,
     SHORTEST_TIMEOUT_SECS,
 )
 from models.vocabulary import ConnectionState, Trigger
 
 _GRID: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_LAST_ID: Final = UUID(int=2**128 - 1)
 _FIRST_ID: Final = UUID(int=0)
 T = TypeVar("T")
 
@@ -97,47 +94,6 @@ class ConnectionView:
     def is_active(self) -> bool:
         """Whether it is run at all."""
         return self.state is ConnectionState.ACTIVE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionFilter:
-    """What a list shows; every field that is given must hold.
-
-    never_run: only connections without a finished run; they have neither health, status, owner nor reason.
-    state None: all but DELETED.
-    """
-
-    health: HealthName | None = None
-    status: HealthStatus | None = None
-    owner: ResolutionOwner | None = None
-    vendor: str | None = None
-    organization_id: UUID | None = None
-    state: ConnectionState | None = None
-    identifier: str | None = None
-    reason: str | None = None
-    never_run: bool = False
-
-    def listed_as(self) -> list[str]:
-        """Return the names that health, status and owner leave: status and owner follow from the name."""
-        if self.never_run:
-            return [] if self._asks_for_health() else [NEVER_RUN]
-        names = [
-            name.value
-            for name in HealthName
-            if self.health in (None, name)
-            and self.status in (None, status_of(name))
-            and self.owner in (None, OWNER[name])
-        ]
-        return names if self._asks_for_health() else [*names, NEVER_RUN]
-
-    def states(self) -> list[str]:
-        """Return the states that are shown."""
-        if self.state is not None:
-            return [self.state.value]
-        return [state.value for state in ConnectionState if state is not ConnectionState.DELETED]
-
-    def _asks_for_health(self) -> bool:
-        return any(asked is not None for asked in (self.health, self.status, self.owner, self.reason))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,36 +234,38 @@ def create_connection(
     return _existing(db, connection_id)
 
 
-def _its(table: str, alias: str, key: str, of: str) -> str:
+def its(table: str, alias: str, key: str, of: str) -> str:
+    """Return a join with the one row of a table that belongs to a row before it."""
     # One by one (LIMIT 1): the planner takes a page of unknown length for a tenth of what there is.
     return f"LATERAL (SELECT * FROM {table} x WHERE x.{key} = {of}.{key} LIMIT 1) {alias}"  # noqa: S608 - constants
 
 
-# In a list the evidence, which may be 64 KiB, stays where it is.
-_VIEW: Final = f"""
+VIEW: Final = f"""
 SELECT c.connection_id, c.organization_id, o.name, c.vendor, c.state, c.identifier, c.options,
        s.refresh_interval_secs, s.timeout_secs, c.created_at, c.updated_at, s.cred_version, s.next_due_at,
        s.requested_trigger, s.run_seq, s.crash_streak,
        r.run_seq, r.trigger, r.worker_id, r.started_at, r.deadline_at,
        {{health}}
   FROM {{source}}
- CROSS JOIN {_its("connection", "c", "connection_id", "page")}
- CROSS JOIN {_its("connection_sched", "s", "connection_id", "page")}
- CROSS JOIN {_its("health", "h", "connection_id", "page")}
- CROSS JOIN {_its("organization", "o", "organization_id", "c")}
-  LEFT JOIN {_its("run", "r", "connection_id", "page")} ON TRUE
- ORDER BY page.connection_id"""  # noqa: S608 - put together from this module's constants
+ CROSS JOIN {its("connection", "c", "connection_id", "page")}
+ CROSS JOIN {its("connection_sched", "s", "connection_id", "page")}
+ CROSS JOIN {its("health", "h", "connection_id", "page")}
+ CROSS JOIN {its("organization", "o", "organization_id", "c")}
+  LEFT JOIN {its("run", "r", "connection_id", "page")} ON TRUE
+ {{order}}"""  # noqa: S608 - put together from this module's constants
+"""Everything of the connections that `source` names, as `view_of` reads it; health: its columns, in their order."""
+
 _WIDTH: Final = 21
 
 _GET: Final = Statement(
-    _VIEW.format(health=HEALTH_COLUMNS, source="(SELECT %(connection_id)s::uuid AS connection_id) page")
+    VIEW.format(health=HEALTH_COLUMNS, source="(SELECT %(connection_id)s::uuid AS connection_id) page", order="")
 )
 
 
 def get_connection(db: Session[Any], connection_id: UUID) -> ConnectionView | None:
     """Return a connection, a deleted one too, or None."""
     found = row(db, _GET, {"connection_id": connection_id})
-    return None if found is None else _view_of(found)
+    return None if found is None else view_of(found)
 
 
 def _existing(db: Session[Any], connection_id: UUID) -> ConnectionView:
@@ -315,105 +273,6 @@ def _existing(db: Session[Any], connection_id: UUID) -> ConnectionView:
     if view is None:
         raise NotFoundError("connection", str(connection_id))
     return view
-
-
-def _walk(table: str, columns: tuple[str, ...], values: tuple[str, ...], besides: str = "TRUE") -> str:
-    """Return the first ids after one, from one place of one index.
-
-    The place is a range of whole rows, not `column = value`: with an equality the planner knows that the order is that
-    of the ids alone, and for a value it has no statistics of (a generic plan) it walks the primary key and filters,
-    which takes a second where few rows match. No other index has this order, so it cannot go astray.
-    """
-    listed = ", ".join((*columns, "connection_id"))
-    return f"""
-      SELECT connection_id FROM {table}
-       WHERE ({listed}) > ({", ".join((*values, "%(after)s::uuid"))})
-         AND ({listed}) <= ({", ".join((*values, "%(last)s::uuid"))})
-         AND {besides}
-       ORDER BY {listed} LIMIT %(limit)s"""  # noqa: S608 - put together from this module's constants
-
-
-def _list_statement(source: str) -> Statement:
-    listed = HEALTH_COLUMNS.replace("h.evidence", "NULL::jsonb")
-    return Statement(_VIEW.format(health=listed, source=f"({source}) page"))
-
-
-def _by_health(*scope: str) -> Statement:
-    """Return the list along health's indexes: a short walk for each name and state, merged."""
-    walk = _walk(
-        "health",
-        (*scope, "listed_as", "connection_state"),
-        (*(f"%({column})s" for column in scope), "asked.name", "asked.state"),
-    )
-    return _list_statement(f"""
-    SELECT found.connection_id
-      FROM (SELECT * FROM unnest(%(names)s::text[]) n (name), unnest(%(states)s::text[]) s (state)) asked
-      CROSS JOIN LATERAL ({walk}) found
-     ORDER BY found.connection_id LIMIT %(limit)s""")  # noqa: S608 - put together from this module's constants
-
-
-_REST: Final = """listed_as = ANY(%(names)s) AND connection_state = ANY(%(states)s)
-         AND (%(vendor)s::text IS NULL OR vendor = %(vendor)s)
-         AND (%(organization_id)s::uuid IS NULL OR organization_id = %(organization_id)s)
-         AND (%(reason)s::text IS NULL OR reason = %(reason)s)"""
-# LIMIT 1 again: as EXISTS it may become a join, for which all of health is read.
-_OF_IDENTIFIER: Final = f"""identifier IS NOT NULL AND (
-           SELECT TRUE FROM health h WHERE h.connection_id = connection.connection_id AND {_REST} LIMIT 1)"""  # noqa: S608 - put together from this module's constants
-
-_LISTS: Final = {
-    "all": _by_health(),
-    "organization": _by_health("organization_id"),
-    "vendor": _by_health("vendor"),
-    "organization, vendor": _by_health("organization_id", "vendor"),
-    "reason": _list_statement(_walk("health", ("reason",), ("%(reason)s",), _REST)),
-    "organization, reason": _list_statement(
-        _walk("health", ("organization_id", "reason"), ("%(organization_id)s", "%(reason)s"), _REST)
-    ),
-    "identifier": _list_statement(_walk("connection", ("identifier",), ("%(identifier)s",), _OF_IDENTIFIER)),
-}
-
-
-def list_connections(
-    db: Session[Any], chosen: ConnectionFilter | None = None, *, after: UUID | None = None, limit: int = 50
-) -> Page[ConnectionView]:
-    """Return connections in the order of their age. after: `after` of the page before."""
-    if not 1 <= limit <= 1000:
-        raise InvalidValueError("limit", f"a page has 1 to 1000 connections, not {limit}")
-    chosen = chosen or ConnectionFilter()
-    params = {
-        "names": chosen.listed_as(),
-        "states": chosen.states(),
-        "vendor": chosen.vendor,
-        "organization_id": chosen.organization_id,
-        "identifier": chosen.identifier,
-        "reason": chosen.reason,
-        "after": after or _FIRST_ID,
-        "last": _LAST_ID,
-        "limit": limit + 1,
-    }
-    found = rows(db, _LISTS[_walk_for(chosen)], params)
-    items = [_view_of(one) for one in found[:limit]]
-    return Page(items=items, after=items[-1].connection_id if len(found) > limit else None)
-
-
-def _walk_for(chosen: ConnectionFilter) -> str:
-    if chosen.identifier is not None:
-        return "identifier"
-    if chosen.reason is not None:
-        return "organization, reason" if chosen.organization_id else "reason"
-    scope = [name for name, value in (("organization", chosen.organization_id), ("vendor", chosen.vendor)) if value]
-    return ", ".join(scope) or "all"
-
-
-def health_counts(
-    db: Session[Any], *, organization_id: UUID | None = None, vendor: str | None = None
-) -> dict[HealthName | None, int]:
-    """Count connections by health, without deleted ones. Every name is there; None counts those that never finished."""
-    where, params = ["connection_state <> 'DELETED'"], {"organization_id": organization_id, "vendor": vendor}
-    where += [f"{column} = %({column})s" for column, value in params.items() if value is not None]
-    statement = f"SELECT listed_as, count(*) FROM health WHERE {' AND '.join(where)} GROUP BY listed_as"  # noqa: S608 - constants
-    counted = dict(rows(db, Statement(statement), params))
-    return {**{name: counted.get(name.value, 0) for name in HealthName}, None: counted.get(NEVER_RUN, 0)}
 
 
 _UPDATE: Final = Statement("""
@@ -581,7 +440,8 @@ def _refusals() -> Iterator[None]:
         raise InvalidValueError(constraint, _REMEDIES.get(constraint, "the database refuses this value")) from error
 
 
-def _view_of(found: tuple[Any, ...]) -> ConnectionView:
+def view_of(found: tuple[Any, ...]) -> ConnectionView:
+    """Read the columns of VIEW."""
     health = found[_WIDTH : _WIDTH + HEALTH_WIDTH]
     return ConnectionView(
         connection_id=found[0],

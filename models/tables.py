@@ -8,6 +8,7 @@ organization ─< connection ── connection_sched   when it runs next, and wh
                      ├─< run_history             ended runs, one partition a day
                      ├─< health_history          one row per change of health
                      ├─< event                   the same changes, until they are delivered
+                     ├─> health_count, …_total   how many there are of each, and …_change: what is not yet in them
                      ├─< record                  what was synced, in hash partitions
                      └─< sighting                what a pass has seen so far, until the pass ends
 vendor_limit ─< connection        worker ─< run        rate_limit, tally
@@ -286,9 +287,61 @@ health = _table(
     sa.Index(
         "ix_health_organization_vendor", "organization_id", "vendor", "listed_as", "connection_state", "connection_id"
     ),
+    # The same in the order of `since`, which changes with the name alone.
+    sa.Index("ix_health_name_since", "listed_as", "connection_state", "since", "connection_id"),
+    sa.Index(
+        "ix_health_organization_since", "organization_id", "listed_as", "connection_state", "since", "connection_id"
+    ),
+    sa.Index("ix_health_vendor_since", "vendor", "listed_as", "connection_state", "since", "connection_id"),
+    sa.Index(
+        "ix_health_organization_vendor_since",
+        "organization_id",
+        "vendor",
+        "listed_as",
+        "connection_state",
+        "since",
+        "connection_id",
+    ),
     sa.Index("ix_health_reason", "reason", "connection_id"),
     sa.Index("ix_health_organization_reason", "organization_id", "reason", "connection_id"),
     settings={"fillfactor": "70", **_HOT},
+)
+
+# How many connections there are of each kind (models/counts.py): by organization, over all, and what is not yet in
+# either. reason: '' before the first finished run.
+health_count = _table(
+    "health_count",
+    sa.Column("organization_id", UUID(), primary_key=True),
+    sa.Column("vendor", TEXT, primary_key=True),
+    sa.Column("listed_as", TEXT, primary_key=True),
+    sa.Column("connection_state", TEXT, primary_key=True),
+    sa.Column("reason", TEXT, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Index("ix_health_count_empty", "organization_id", postgresql_where="n = 0"),
+    settings={"fillfactor": "70", **_HOT},
+)
+
+health_count_total = _table(
+    "health_count_total",
+    sa.Column("vendor", TEXT, primary_key=True),
+    sa.Column("listed_as", TEXT, primary_key=True),
+    sa.Column("connection_state", TEXT, primary_key=True),
+    sa.Column("reason", TEXT, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    settings={"fillfactor": "50", **_HOT},
+)
+
+health_count_change = _table(
+    "health_count_change",
+    sa.Column("change_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("organization_id", UUID(), nullable=False),
+    sa.Column("vendor", TEXT, nullable=False),
+    sa.Column("listed_as", TEXT, nullable=False),
+    sa.Column("connection_state", TEXT, nullable=False),
+    sa.Column("reason", TEXT, nullable=False),
+    sa.Column("n", sa.SmallInteger, nullable=False),
+    sa.Index("ix_health_count_change_organization", "organization_id"),
+    settings=_HOT,
 )
 
 health_history = _table(
@@ -553,6 +606,35 @@ CREATE TRIGGER health_change_told AFTER UPDATE OF changed_seq ON health
 FOR EACH ROW WHEN (OLD.changed_seq < NEW.changed_seq) EXECUTE FUNCTION tell_of_health_change()
 """
 
+COUNT_HEALTH: Final = """
+CREATE FUNCTION count_health() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP <> 'INSERT' THEN
+    INSERT INTO health_count_change (organization_id, vendor, listed_as, connection_state, reason, n)
+    VALUES (OLD.organization_id, OLD.vendor, OLD.listed_as, OLD.connection_state, COALESCE(OLD.reason, ''), -1);
+  END IF;
+  IF TG_OP <> 'DELETE' THEN
+    INSERT INTO health_count_change (organization_id, vendor, listed_as, connection_state, reason, n)
+    VALUES (NEW.organization_id, NEW.vendor, NEW.listed_as, NEW.connection_state, COALESCE(NEW.reason, ''), 1);
+  END IF;
+  RETURN NULL;
+END $$
+"""
+"""No statement can change what is counted without the count."""
+
+COUNT_HEALTH_TRIGGERS: Final = (
+    """
+CREATE TRIGGER health_counted AFTER INSERT OR DELETE ON health
+FOR EACH ROW EXECUTE FUNCTION count_health()
+""",
+    """
+CREATE TRIGGER health_recounted AFTER UPDATE ON health
+FOR EACH ROW WHEN ((OLD.name, OLD.reason, OLD.connection_state, OLD.organization_id, OLD.vendor)
+                   IS DISTINCT FROM (NEW.name, NEW.reason, NEW.connection_state, NEW.organization_id, NEW.vendor))
+EXECUTE FUNCTION count_health()
+""",
+)
+
 COUNT_SKIPPED: Final = """
 CREATE FUNCTION count_skipped_slots() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -582,6 +664,8 @@ BEYOND_TABLES: Final = (
     FOLLOW_STATE_TRIGGER,
     TELL_OF_CHANGE,
     TELL_OF_CHANGE_TRIGGER,
+    COUNT_HEALTH,
+    *COUNT_HEALTH_TRIGGERS,
     COUNT_SKIPPED,
     COUNT_SKIPPED_TRIGGER,
 )

@@ -1,16 +1,14 @@
-import itertools
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from classifier.vocabulary import HealthName, HealthStatus, ResolutionOwner
-from models import connections, history, runs, vault
-from models.connections import ConnectionFilter
+from classifier.vocabulary import HealthName, ResolutionOwner
+from models import connections, runs, vault
 from models.errors import InvalidValueError, NotFoundError
 from models.runs import FinishedRun
-from models.vocabulary import ConnectionState, RunState, Trigger
+from models.vocabulary import ConnectionState, Trigger
 
 
 def test_ids_are_versioned_unique_and_in_the_order_of_their_making() -> None:
@@ -198,146 +196,3 @@ def test_a_view_shows_the_run_that_is_on_and_the_health(world: Any, unauthorized
     )
     assert view.health.description == "Connection is unauthorized"
     assert view.health.details == [{"data_export_type": "alerts", "endpoint": "GET /alerts"}]
-
-
-# --- lists
-
-
-def result_of(name: HealthName) -> FinishedRun:
-    return FinishedRun(
-        state=RunState.SUCCEEDED if name is HealthName.HEALTHY else RunState.FAILED,
-        name=name,
-        reason=f"because_{name.value.lower()}"[:30],
-        rule="r",
-        sentence="s",
-        next_step="n",
-        evidence={"big": "x"},
-    )
-
-
-@pytest.fixture
-def many(world: Any) -> dict[UUID, tuple[HealthName | None, str, ConnectionState]]:
-    """Connections of every health, of two vendors, in every state that is listed."""
-    made = {}
-    vendors = (world.vendor + ".a", world.vendor + ".b")
-    states = (ConnectionState.ACTIVE, ConnectionState.PAUSED, ConnectionState.PENDING)
-    for name, vendor, state in itertools.product([*HealthName, None], vendors, states):
-        connection_id = world.connection(vendor=vendor).connection_id
-        if name is not None:
-            runs.finish(world.db, world.running(connection_id).key, result_of(name))
-        if state is not ConnectionState.ACTIVE:
-            connections.update_connection(world.db, connection_id, state=state)
-        made[connection_id] = (name, vendor, state)
-    connections.delete_connection(world.db, world.connection(vendor=vendors[0]).connection_id)
-    return made
-
-
-def listed(world: Any, chosen: ConnectionFilter, limit: int = 7) -> list[UUID]:
-    found: list[UUID] = []
-    page = connections.list_connections(world.db, chosen, limit=limit)
-    while True:
-        found += [one.connection_id for one in page.items]
-        assert len(page.items) <= limit
-        if page.after is None:
-            return found
-        page = connections.list_connections(world.db, chosen, after=page.after, limit=limit)
-
-
-FILTERS: list[tuple[dict[str, Any], Any]] = [
-    ({}, lambda _name, _state: True),
-    ({"health": HealthName.UNAUTHORIZED}, lambda name, _state: name is HealthName.UNAUTHORIZED),
-    ({"status": HealthStatus.HEALTHY}, lambda name, _state: name is HealthName.HEALTHY),
-    ({"status": HealthStatus.UNHEALTHY}, lambda name, _state: name not in (HealthName.HEALTHY, None)),
-    ({"owner": ResolutionOwner.VENDOR}, lambda name, _state: name is HealthName.VENDOR_SERVER_ERROR),
-    (
-        {"owner": ResolutionOwner.LEEN, "status": HealthStatus.UNHEALTHY, "state": ConnectionState.PAUSED},
-        lambda name, state: (
-            state is ConnectionState.PAUSED
-            and name
-            in (
-                HealthName.EXECUTION_TIMEOUT,
-                HealthName.RATE_LIMIT_EXCEEDED,
-                HealthName.VENDOR_CLIENT_ERROR,
-                HealthName.INTERNAL_ERROR,
-            )
-        ),
-    ),
-    ({"state": ConnectionState.PENDING}, lambda _name, state: state is ConnectionState.PENDING),
-    ({"never_run": True}, lambda name, _state: name is None),
-    ({"reason": "because_unauthorized"}, lambda name, _state: name is HealthName.UNAUTHORIZED),
-    (
-        {"reason": "because_unauthorized", "state": ConnectionState.ACTIVE},
-        lambda name, state: name is HealthName.UNAUTHORIZED and state is ConnectionState.ACTIVE,
-    ),
-    ({"reason": "unheard of"}, lambda _name, _state: False),
-    ({"health": HealthName.HEALTHY, "owner": ResolutionOwner.CUSTOMER}, lambda _name, _state: False),
-    ({"never_run": True, "health": HealthName.HEALTHY}, lambda _name, _state: False),
-    ({"identifier": "unheard of"}, lambda _name, _state: False),
-]
-
-
-@pytest.mark.parametrize("scope", ["organization", "vendor", "both"])
-@pytest.mark.parametrize(
-    ("asked", "fits"), FILTERS, ids=[str(sorted(asked)) + str(n) for n, (asked, _) in enumerate(FILTERS)]
-)
-def test_a_list_shows_exactly_what_was_asked_for(
-    world: Any, many: dict[UUID, Any], scope: str, asked: dict[str, Any], fits: Any
-) -> None:
-    vendor = world.vendor + ".b"
-    within: dict[str, Any] = {
-        "organization": {"organization_id": world.organization_id},
-        "vendor": {"vendor": vendor},
-        "both": {"organization_id": world.organization_id, "vendor": vendor},
-    }[scope]
-    expected = [
-        one
-        for one, (name, of, state) in many.items()
-        if fits(name, state) and (scope == "organization" or of == vendor)
-    ]
-    assert listed(world, ConnectionFilter(**asked, **within)) == sorted(expected)
-
-
-def test_a_list_of_everything_goes_over_organizations(world: Any, many: dict[UUID, Any]) -> None:
-    other = connections.create_organization(world.db, "Another").organization_id
-    elsewhere = world.connection(organization_id=other).connection_id
-    everything = listed(world, ConnectionFilter(), limit=50)
-    assert {*many, elsewhere} <= set(everything)
-    assert everything == sorted(everything)
-    assert listed(world, ConnectionFilter(organization_id=other)) == [elsewhere]
-
-
-def test_deleted_connections_are_shown_where_they_are_asked_for(world: Any, many: dict[UUID, Any]) -> None:
-    chosen = ConnectionFilter(organization_id=world.organization_id, state=ConnectionState.DELETED)
-    assert len(listed(world, chosen)) == 1
-
-
-def test_an_identifier_is_found_in_every_organization_or_in_one(world: Any) -> None:
-    first = world.connection(identifier="x").connection_id
-    other = connections.create_organization(world.db, "Another").organization_id
-    second = world.connection(identifier="x", organization_id=other).connection_id
-    assert listed(world, ConnectionFilter(identifier="x")) == [first, second]
-    assert listed(world, ConnectionFilter(identifier="x", organization_id=other)) == [second]
-    assert listed(world, ConnectionFilter(identifier="x", state=ConnectionState.PAUSED)) == []
-
-
-def test_a_list_leaves_the_evidence_where_it_is(world: Any, many: dict[UUID, Any]) -> None:
-    page = connections.list_connections(
-        world.db, ConnectionFilter(organization_id=world.organization_id, health=HealthName.UNAUTHORIZED)
-    )
-    health = page.items[0].health
-    assert health is not None
-    assert health.evidence is None
-    assert history.get_health(world.db, page.items[0].connection_id) is not None
-
-
-@pytest.mark.parametrize("limit", [0, 1001])
-def test_a_page_has_a_size(world: Any, limit: int) -> None:
-    with pytest.raises(InvalidValueError, match="1 to 1000"):
-        connections.list_connections(world.db, limit=limit)
-
-
-def test_connections_are_counted_by_health(world: Any, many: dict[UUID, Any]) -> None:
-    counts = connections.health_counts(world.db, organization_id=world.organization_id)
-    assert counts == dict.fromkeys([*HealthName, None], 6)
-    of_one = connections.health_counts(world.db, vendor=world.vendor + ".a")
-    assert of_one == dict.fromkeys([*HealthName, None], 3)

@@ -9,9 +9,9 @@ import pytest
 from psycopg import sql
 
 from classifier.vocabulary import HealthName, ResolutionOwner
-from models import checks, connections, limits, records, runs
-from models.connections import ConnectionFilter
+from models import checks, connections, counts, limits, records, runs
 from models.database import Statement
+from models.lists import ConnectionFilter, Order, Place, list_params, list_statement, walk_for
 from models.vocabulary import ConnectionState, RunState
 
 COUNT = 100_000
@@ -30,7 +30,8 @@ SELECT connection_id, vendor, TRUE, 3600, 60, '2000-01-01Z', now(), now() + (ran
   FROM connection;
 INSERT INTO health (connection_id, organization_id, vendor, connection_state, name, status, owner, reason, run_seq,
                     since, consecutive_failures)
-SELECT connection_id, organization_id, vendor, 'ACTIVE', 'HEALTHY', 'HEALTHY', 'LEEN', 'healthy', 1, now(), 0
+SELECT connection_id, organization_id, vendor, 'ACTIVE', 'HEALTHY', 'HEALTHY', 'LEEN', 'healthy', 1,
+       now() - random() * interval '9 days', 0
   FROM connection;
 INSERT INTO credential (connection_id, kind, key_id, sealed)
 SELECT connection_id, 'credentials', 'k', '' FROM connection;
@@ -160,30 +161,41 @@ LISTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("place", ["from the start", "from the middle"])
-def test_every_list_walks_one_index_and_stops(crowded: psycopg.Connection[Any], name: str, place: str) -> None:
+@pytest.mark.parametrize("order", Order)
+def test_every_list_walks_one_index_and_stops(
+    crowded: psycopg.Connection[Any], name: str, place: str, order: Order
+) -> None:
     asked = dict(LISTS[name])
     if "organization_id" in asked:
         found = crowded.execute("SELECT organization_id FROM organization LIMIT 1").fetchone()
         assert found is not None
         asked["organization_id"] = found[0]
     chosen = ConnectionFilter(**asked)
-    params = {
-        "names": chosen.listed_as(),
-        "states": chosen.states(),
-        "vendor": chosen.vendor,
-        "organization_id": chosen.organization_id,
-        "identifier": chosen.identifier,
-        "reason": chosen.reason,
-        "after": UUID(int=0) if place == "from the start" else UUID(int=2**127),
-        "last": UUID(int=2**128 - 1),
-        "limit": 51,
-    }
-    shown = plan(crowded, connections._LISTS[connections._walk_for(chosen)], params)
+    if order.is_by_since and walk_for(chosen) in ("identifier", "reason"):
+        return  # refused: no index has that order
+    middle = crowded.execute("SELECT since FROM health OFFSET 5000 LIMIT 1").fetchone()
+    assert middle is not None
+    after = Place(connection_id=UUID(int=2**127), since=middle[0] if order.is_by_since else None)
+    params = list_params(chosen, order, None if place == "from the start" else after)
+    shown = plan(crowded, list_statement(walk_for(chosen), order), params)
     assert reads_a_big_table_whole(shown) == [], shown
     # What a walk passes over without showing it is what a plan that went astray would be full of.
     removed = [int(line.rpartition(" ")[2]) for line in shown.splitlines() if "Rows Removed by Filter" in line]
     assert sum(removed) <= 60, shown
     assert "pk_health on health" not in shown.partition("Join")[0], shown
+
+
+def test_counts_read_sums_and_no_connection(crowded: psycopg.Connection[Any]) -> None:
+    while counts.fold(crowded):
+        pass
+    crowded.execute("VACUUM ANALYZE health_count, health_count_total, health_count_change")
+    found = crowded.execute("SELECT organization_id FROM organization LIMIT 1").fetchone()
+    assert found is not None
+    params = {**counts._params(ConnectionFilter(), Order.OLDEST), "organization_id": found[0]}
+    for statement in (counts.BY_HEALTH, counts.BY_HEALTH_OF_ORGANIZATION):
+        shown = plan(crowded, statement, params)
+        assert " on health " not in shown, shown
+        assert "connection" not in shown.replace("connection_state", ""), shown
 
 
 def test_a_full_pass_compares_without_comparing_each_with_each(crowded: psycopg.Connection[Any]) -> None:

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, Response
 
 from classifier.vocabulary import HealthName, HealthStatus, ResolutionOwner
 from models import connections
-from models.connections import ConnectionFilter, ConnectionView
+from models.connections import ConnectionView
+from models.lists import ConnectionFilter, Place, list_connections
 from models.representations import connection_document
 from models.vocabulary import ConnectionState
 from web.api.answers import answer, page
@@ -48,8 +49,14 @@ def list_of_organization(  # noqa: PLR0917 - FastAPI hands everything over by na
     with desk.database.connection() as db:
         if connections.get_organization(db, organization_id) is None:
             raise not_found("organization")
-        found = connections.list_connections(db, chosen, after=cursor, limit=limit)
-    return answer(page([connection_document(each) for each in found.items], next_cursor=found.after))
+        after = None if cursor is None else Place(connection_id=cursor)
+        found = list_connections(db, chosen, after=after, limit=limit)
+    return answer(
+        page(
+            [connection_document(each) for each in found.items],
+            next_cursor=None if found.after is None else found.after.connection_id,
+        )
+    )
 
 
 @router.get("/organizations/{organization_id}/connections/{connection_id}", summary="Get a connection")

@@ -1,0 +1,264 @@
+"""Lists of connections: filtered, in an order, a page at a time. Each page is a short walk along one index.
+
+So its cost depends neither on where it lies nor on how many connections there are; only an offset is walked over.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg import Connection
+
+from classifier.vocabulary import OWNER, HealthName, HealthStatus, ResolutionOwner, status_of
+from models.connections import VIEW, ConnectionView, view_of
+from models.database import Statement, rows
+from models.errors import InvalidValueError
+from models.history import HEALTH_COLUMNS
+from models.tables import NEVER_RUN
+from models.vocabulary import ConnectionState
+
+LONGEST_PAGE: Final = 1000
+DEEPEST_OFFSET: Final = 10_000
+_FIRST_ID: Final = UUID(int=0)
+_LAST_ID: Final = UUID(int=2**128 - 1)
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+_END: Final = datetime.max.replace(tzinfo=UTC)
+
+
+class Order(StrEnum):
+    """The order of a list. By `since`, only connections that have a health are shown."""
+
+    OLDEST = "created_at"
+    NEWEST = "-created_at"
+    LONGEST = "since"
+    LATEST = "-since"
+
+    @property
+    def is_by_since(self) -> bool:
+        """Whether it is by the time at which the present health began."""
+        return self in (Order.LONGEST, Order.LATEST)
+
+    @property
+    def is_backwards(self) -> bool:
+        """Whether it goes from high to low."""
+        return self.value.startswith("-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a page ended: its last connection, and in an order by `since` that one's."""
+
+    connection_id: UUID
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionPage:
+    """A part of a list. after: hand it in to get the next part; None at the end."""
+
+    items: list[ConnectionView]
+    after: Place | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionFilter:
+    """What a list shows; every field that is given must hold.
+
+    never_run: only connections without a finished run; they have neither health, status, owner nor reason.
+    state None: all but DELETED. since: those whose present health began then or later.
+    """
+
+    health: HealthName | None = None
+    status: HealthStatus | None = None
+    owner: ResolutionOwner | None = None
+    vendor: str | None = None
+    organization_id: UUID | None = None
+    state: ConnectionState | None = None
+    identifier: str | None = None
+    reason: str | None = None
+    never_run: bool = False
+    since: datetime | None = None
+
+    def listed_as(self) -> list[str]:
+        """Return the names that health, status and owner leave: status and owner follow from the name."""
+        if self.never_run:
+            return [] if self._asks_for_health() else [NEVER_RUN]
+        names = [
+            name.value
+            for name in HealthName
+            if self.health in (None, name)
+            and self.status in (None, status_of(name))
+            and self.owner in (None, OWNER[name])
+        ]
+        return names if self._asks_for_health() else [*names, NEVER_RUN]
+
+    def states(self) -> list[str]:
+        """Return the states that are shown."""
+        if self.state is not None:
+            return [self.state.value]
+        return [state.value for state in ConnectionState if state is not ConnectionState.DELETED]
+
+    def _asks_for_health(self) -> bool:
+        return any(asked is not None for asked in (self.health, self.status, self.owner, self.reason, self.since))
+
+
+def _walk(table: str, columns: tuple[str, ...], values: tuple[str, ...], order: Order, besides: str = "TRUE") -> str:
+    """Return the first ids after a place, from one place of one index.
+
+    The place is a range of whole rows, not `column = value`: with an equality the planner knows that the order is that
+    of the ids alone, and for a value it has no statistics of (a generic plan) it walks the primary key and filters,
+    which takes a second where few rows match. No other index has this order, so it cannot go astray.
+    """
+    key = ("since", "connection_id") if order.is_by_since else ("connection_id",)
+    after, last = (tuple(f"%({end}_{part})s" for part in key) for end in ("after", "last"))
+    beyond, within, direction = ("<", ">=", " DESC") if order.is_backwards else (">", "<=", "")
+    listed = (*columns, *key)
+    return f"""
+      SELECT {", ".join(key)} FROM {table}
+       WHERE ({", ".join(listed)}) {beyond} ({", ".join((*values, *after))})
+         AND ({", ".join(listed)}) {within} ({", ".join((*values, *last))})
+         AND {besides}
+       ORDER BY {", ".join(each + direction for each in listed)} LIMIT %(reach)s"""  # noqa: S608 - constants
+
+
+def _ordered(order: Order, of: str) -> str:
+    direction = " DESC" if order.is_backwards else ""
+    key = (f"{of}.since", f"{of}.connection_id") if order.is_by_since else (f"{of}.connection_id",)
+    return "ORDER BY " + ", ".join(part + direction for part in key)
+
+
+# In a list the evidence, which may be 64 KiB, stays where it is.
+_LISTED: Final = HEALTH_COLUMNS.replace("h.evidence", "NULL::jsonb")
+
+_REST: Final = """listed_as = ANY(%(names)s) AND connection_state = ANY(%(states)s)
+         AND (%(vendor)s::text IS NULL OR vendor = %(vendor)s)
+         AND (%(organization_id)s::uuid IS NULL OR organization_id = %(organization_id)s)
+         AND (%(reason)s::text IS NULL OR reason = %(reason)s)"""
+# LIMIT 1 again: as EXISTS it may become a join, for which all of health is read.
+_OF_IDENTIFIER: Final = f"""identifier IS NOT NULL AND (
+           SELECT TRUE FROM health h WHERE h.connection_id = connection.connection_id AND {_REST} LIMIT 1)"""  # noqa: S608 - put together from this module's constants
+
+
+def _by_health(scope: tuple[str, ...], order: Order) -> str:
+    """Return the walk along health's indexes: a short one for each name and state, merged."""
+    walk = _walk(
+        "health",
+        (*scope, "listed_as", "connection_state"),
+        (*(f"%({column})s" for column in scope), "asked.name", "asked.state"),
+        order,
+    )
+    key = "found.since, found.connection_id" if order.is_by_since else "found.connection_id"
+    return f"""
+    SELECT {key}
+      FROM (SELECT * FROM unnest(%(names)s::text[]) n (name), unnest(%(states)s::text[]) s (state)) asked
+      CROSS JOIN LATERAL ({walk}) found
+     {_ordered(order, "found")} LIMIT %(reach)s"""  # noqa: S608 - put together from this module's constants
+
+
+_BY_HEALTH: Final = {
+    "all": (),
+    "organization": ("organization_id",),
+    "vendor": ("vendor",),
+    "organization, vendor": ("organization_id", "vendor"),
+}
+
+
+@cache
+def list_statement(walk: str, order: Order) -> Statement:
+    """Return the statement of a list. walk: as `walk_for` names it."""
+    if walk in _BY_HEALTH:
+        ids = _by_health(_BY_HEALTH[walk], order)
+    elif walk == "identifier":
+        ids = _walk("connection", ("identifier",), ("%(identifier)s",), order, _OF_IDENTIFIER)
+    elif walk == "reason":
+        ids = _walk("health", ("reason",), ("%(reason)s",), order, _REST)
+    else:
+        ids = _walk("health", ("organization_id", "reason"), ("%(organization_id)s", "%(reason)s"), order, _REST)
+    page = f"(SELECT * FROM ({ids}) walked {_ordered(order, 'walked')} LIMIT %(limit)s OFFSET %(offset)s) page"  # noqa: S608 - constants
+    return Statement(VIEW.format(health=_LISTED, source=page, order=_ordered(order, "page")))
+
+
+def list_connections(
+    db: Connection[Any],
+    chosen: ConnectionFilter | None = None,
+    *,
+    order: Order = Order.OLDEST,
+    after: Place | None = None,
+    offset: int = 0,
+    limit: int = 50,
+) -> ConnectionPage:
+    """Return a page of connections. after: `after` of the page before, in the same order.
+
+    Raises InvalidValueError for a page of other than 1 to LONGEST_PAGE connections, for an offset beyond
+    DEEPEST_OFFSET, and for an order that the filter has no index for: with `since` by since, with an identifier or a
+    reason by created_at.
+    """
+    chosen = chosen or ConnectionFilter()
+    _check(chosen, order, offset, limit)
+    params = list_params(chosen, order, after, offset=offset, limit=limit)
+    found = rows(db, list_statement(walk_for(chosen), order), params)
+    items = [view_of(one) for one in found[:limit]]
+    return ConnectionPage(items=items, after=_place_of(items[-1], order) if len(found) > limit else None)
+
+
+def list_params(
+    chosen: ConnectionFilter, order: Order, after: Place | None, *, offset: int = 0, limit: int = 50
+) -> dict[str, object]:
+    """Return the parameters of a list's statement."""
+    first_since, first_id = chosen.since or _BEGINNING, _FIRST_ID
+    start, end = (
+        ((_END, _LAST_ID), (first_since, first_id))
+        if order.is_backwards
+        else (
+            (first_since, first_id),
+            (_END, _LAST_ID),
+        )
+    )
+    if after is not None:
+        start = (after.since or start[0], after.connection_id)
+    return {
+        "names": chosen.listed_as(),
+        "states": chosen.states(),
+        "vendor": chosen.vendor,
+        "organization_id": chosen.organization_id,
+        "identifier": chosen.identifier,
+        "reason": chosen.reason,
+        "after_since": start[0],
+        "after_connection_id": start[1],
+        "last_since": end[0],
+        "last_connection_id": end[1],
+        "limit": limit + 1,
+        "offset": offset,
+        "reach": offset + limit + 1,
+    }
+
+
+def walk_for(chosen: ConnectionFilter) -> str:
+    """Return the name of the index walk that finds what is chosen."""
+    if chosen.identifier is not None:
+        return "identifier"
+    if chosen.reason is not None:
+        return "organization, reason" if chosen.organization_id else "reason"
+    scope = [name for name, value in (("organization", chosen.organization_id), ("vendor", chosen.vendor)) if value]
+    return ", ".join(scope) or "all"
+
+
+def _check(chosen: ConnectionFilter, order: Order, offset: int, limit: int) -> None:
+    if not 1 <= limit <= LONGEST_PAGE:
+        raise InvalidValueError("limit", f"a page has 1 to {LONGEST_PAGE} connections, not {limit}")
+    if not 0 <= offset <= DEEPEST_OFFSET:
+        raise InvalidValueError(
+            "offset", f"an offset is 0 to {DEEPEST_OFFSET}, not {offset}: go on from page to page by the cursor"
+        )
+    if chosen.since is not None and not order.is_by_since:
+        raise InvalidValueError("order", "with `since` a list is in the order of since or -since")
+    if order.is_by_since and walk_for(chosen) not in _BY_HEALTH:
+        raise InvalidValueError("order", "with an identifier or a reason a list is in the order of created_at")
+
+
+def _place_of(view: ConnectionView, order: Order) -> Place:
+    by_since = order.is_by_since and view.health is not None
+    return Place(connection_id=view.connection_id, since=view.health.since if by_since and view.health else None)
