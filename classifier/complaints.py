@@ -6,8 +6,9 @@ Only words on credentials, throttling and the vendor's own faults count: a sente
 import re
 from typing import Final
 
+from classifier.folding import words_of, words_of_code
 from classifier.members import plain_name
-from classifier.phrases import INDEX, VAGUE_RANKS, Where, words_of, words_of_code
+from classifier.phrases import INDEX, VAGUE_RANKS, Where
 from classifier.reasons import REASONS
 from classifier.vocabulary import HealthName
 from classifier.wrapping import (

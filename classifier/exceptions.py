@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Final
 
 from classifier.codes import BY_CODE, squashed
+from classifier.folding import words_of_code
 from classifier.outcome import ExceptionLink
-from classifier.phrases import INDEX, Where, words_of_code
+from classifier.phrases import INDEX, Where
 from classifier.reasons import REASONS
 from classifier.vocabulary import HealthName
 
@@ -64,6 +65,8 @@ RULES: Final[tuple[ExceptionRule, ...]] = (
     _rule("our_interrupt", "budget_spent", "worker.in_flight", "DeadlineInterrupt"),
     _rule("our_malformed", "bad_json", "vendors.errors", "MalformedBodyError"),
     _rule("our_credentials", "credentials_missing", "vendors.errors", "MissingCredentialError"),
+    _rule("our_application", "application", "vendors.errors", "MissingApplicationError ApplicationRefusedError"),
+    _rule("our_consent", "consent_required", "vendors.errors", "AuthorizationNeededError"),
     _rule("our_credential_form", "credentials_invalid", "vendors.errors", "InvalidCredentialsError"),
     _rule("our_shape", "schema", "vendors.errors", "UnexpectedShapeError"),
     _rule("our_pagination", "pagination", "vendors.errors", "PaginationError"),
@@ -111,6 +114,30 @@ RULES: Final[tuple[ExceptionRule, ...]] = (
     ),
     _rule("billiard_stop", "interrupted", "billiard", "Terminated"),
     _rule("billiard", "broker", "billiard"),
+    _rule("rq_time_limit", "budget_spent", "rq", "JobTimeoutException HorseMonitorTimeoutException"),
+    _rule("rq_lost", "worker_lost", "rq", "AbandonedJobError DequeueTimeout ShutDownImminentException StopRequested"),
+    _rule("rq", "broker", "rq"),
+    _rule("dramatiq_time_limit", "budget_spent", "dramatiq", "TimeLimitExceeded"),
+    _rule("dramatiq_stop", "interrupted", "dramatiq", "Shutdown Interrupt"),
+    _rule("dramatiq", "broker", "dramatiq"),
+    _rule("airflow_time_limit", "budget_spent", "airflow", "AirflowTaskTimeout"),
+    _rule("airflow", "bug", "airflow"),
+    _rule("pymysql", "database", "pymysql"),
+    _rule("mysqlclient", "database", "MySQLdb"),
+    _rule("mysql_connector", "database", "mysql"),
+    _rule("pymongo", "database", "pymongo"),
+    _rule("peewee", "database", "peewee"),
+    _rule("django_db", "database", "django.db"),
+    _rule("aiosqlite", "database", "aiosqlite"),
+    _rule("oracledb", "database", "oracledb"),
+    _rule("pyodbc", "database", "pyodbc"),
+    _rule("pika", "broker", "pika"),
+    _rule("aiormq", "broker", "aiormq"),
+    _rule("kafka", "broker", "kafka"),
+    _rule("confluent_kafka", "broker", "confluent_kafka"),
+    _rule("pymemcache", "broker", "pymemcache"),
+    _rule("hvac", "vault", "hvac"),
+    _rule("nacl", "vault", "nacl"),
     _rule("cryptography", "vault", "cryptography"),
     _rule("pydantic", "schema", "pydantic"),
     _rule("pydantic_core", "schema", "pydantic_core"),
@@ -300,6 +327,8 @@ _SDK_CODE: Final = re.compile(
     r"\(([A-Za-z][A-Za-z0-9_.]{2,80})\) when calling|'error': '([a-z_]{2,80})'|\A\('?([a-z_]{4,60}):? |"
     r"\bStatusCode\.([A-Z_]{4,40})\b"
 )
+_JOB_TIME: Final = re.compile(r"(?:Soft|Hard)?(?:Time|Job|Task|Worker)(?:Limit|Time)(?:Exceeded|d?Out|out)\w*\Z")
+"""Names by which queues call a job that ran out of its time, rather than one request of it."""
 _DNS: Final = frozenset({-2, -3, -5, 8, 11001})
 
 
@@ -342,6 +371,8 @@ def _of_os_error(link: ExceptionLink) -> str | None:
 
 def _of_library(link: ExceptionLink) -> Meaning | None:
     """Read an exception of a vendor's own library: its code, then its class name."""
+    if _JOB_TIME.match(link.name) is not None:
+        return Meaning(rule="exception.job_time", link=link, reason="budget_spent")
     found = _HTTP_ERROR.search(link.message)
     if found is not None:
         return Meaning(

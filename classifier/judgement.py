@@ -15,8 +15,9 @@ from typing import Final
 from classifier import exceptions, retry_time
 from classifier.dialect import Dialect
 from classifier.dialect_match import reads_success, rule_met
+from classifier.folding import words_of
 from classifier.outcome import ExceptionLink, Exchange
-from classifier.phrases import INDEX, OURS_RANK, VAGUE_RANKS, Where, words_of
+from classifier.phrases import INDEX, OURS_RANK, VAGUE_RANKS, Where
 from classifier.reading import Kind, Reading, is_plainly_data, read_failure, read_success
 from classifier.reasons import REASONS
 from classifier.signals import Signals, nothing_remaining
@@ -62,8 +63,11 @@ def _by_code(signals: Signals) -> Found | None:
     hit = signals.strong_code
     if hit is None:
         return None
-    told = signals.words if hit.rule.reason in _FINER_IN_WORDS else None
-    if told is not None and told.rule.reason in _FINER_IN_WORDS[hit.rule.reason]:
+    finer = _FINER_IN_WORDS.get(hit.rule.reason)
+    if finer is None and hit.rule.reason == "server_error" and signals.reading.status < 300:
+        finer = _THROWN
+    told = signals.words if finer is not None else None
+    if finer is not None and told is not None and told.rule.reason in finer:
         return Found(told.rule.reason, told.rule.id, told.words)
     return Found(hit.rule.reason, hit.rule.id, hit.code)
 
@@ -77,6 +81,9 @@ _FINER_IN_WORDS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     }
 )
 """Where a code is coarser than the sentence beside it: the reason it gives, and those that words may give instead."""
+_THROWN: Final = frozenset({"unauthorized", "permission_missing", "token_invalid", "token_expired", "rate_limit"})
+"""Reasons that words may give in a GraphQL answer whose code is INTERNAL_SERVER_ERROR: Apollo's for whatever a resolver
+throws (https://www.apollographql.com/docs/apollo-server/data/errors)."""
 
 
 def _by_words(signals: Signals) -> Found | None:

@@ -7,7 +7,9 @@ from typing import Final
 
 _HEAD: Final = 8_192
 _ROOT: Final = re.compile(r"<([A-Za-z_][\w.\-]*:)?([A-Za-z_][\w.\-]*)((?:\s[^<>]{0,1000})?)/?>")
-_LEAF: Final = re.compile(r"<(?:[A-Za-z_][\w.\-]{0,60}:)?([A-Za-z_][\w.\-]{0,60})(?:\s[^<>]{0,500})?>([^<>]{1,1000})<")
+_LEAF: Final = re.compile(
+    r"<(?:[A-Za-z_][\w.\-]{0,60}:)?([A-Za-z_][\w.\-]{0,60})(?:\s[^<>]{0,500})?>([^<>]{1,1000})(?=<)"
+)
 _CDATA: Final = re.compile(r"<!\[CDATA\[|\]\]>")
 _ATTRIBUTE: Final = re.compile(r"([A-Za-z_][\w.\-:]{0,60})\s{0,5}=\s{0,5}(?:\"([^\"<>]{0,300})\"|'([^'<>]{0,300})')")
 _ERROR_ELEMENT: Final = re.compile(r"<(?:err|error|status|fault|rpc-error)(\s[^<>]{1,500})>", re.IGNORECASE)

@@ -4,14 +4,13 @@ A phrase is written as words; `a|b` stands for either, `~` for up to three words
 past the end of a sentence). Texts are folded first, so that `hasn't been authorised` and `not authorized` are alike.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Flag, auto
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
+from classifier.folding import folded
 from classifier.reasons import REASONS
 from classifier.vocabulary import HealthName
 
@@ -78,191 +77,6 @@ def _where(letters: str) -> Where:
     return found
 
 
-_FOLD: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        variant: word
-        for word, variants in {
-            "not": "doesnt dont didnt isnt arent wasnt werent hasnt havent cannot cant couldnt wont unable never "
-            "neither nor without lacks lack lacking",
-            "permission": "permissions privilege privileges perms entitlement entitlements",
-            "scope": "scopes",
-            "role": "roles",
-            "request": "requests req",
-            "call": "calls",
-            "query": "queries",
-            "limit": "limits limited limiting limitation ratelimited",
-            "credential": "credentials creds",
-            "token": "tokens authtoken accesstoken tokenid",
-            "authorized": "authorised authorize authorise authorizing",
-            "unauthorized": "unauthorised unauthorize",
-            "authorization": "authorisation",
-            "authenticated": "authenticate authenticating",
-            "license": "licence licences licenses licensing licencing",
-            "licensed": "licenced",
-            "throttle": "throttled throttling throttles throttler",
-            "exceed": "exceeded exceeds exceeding exceedd over surpassed overused",
-            "reach": "reached reaches hit hits",
-            "expired": "expires expire expiration expiry",
-            "revoked": "revoke revokes invalidated",
-            "disabled": "disable",
-            "enabled": "enable enabling",
-            "deactivated": "deactivate",
-            "suspended": "suspend suspension",
-            "inactive": "inactivated",
-            "locked": "lock lockout",
-            "invalid": "illegal",
-            "incorrect": "wrong mistaken",
-            "denied": "deny denies",
-            "require": "requires required requiring needs need needed",
-            "missing": "absent",
-            "quota": "quotas",
-            "concurrent": "concurrency simultaneous parallel concurrently simultaneously",
-            "connection": "connections",
-            "attempt": "attempts",
-            "operation": "operations",
-            "invocation": "invocations",
-            "second": "seconds sec secs",
-            "minute": "minutes min mins",
-            "hour": "hours hourly",
-            "account": "accounts",
-            "organization": "organisation org organizations",
-            "admin": "administrator administrators admins",
-            "subscription": "subscriptions subscribe subscribed",
-            "plan": "plans",
-            "cursor": "cursors",
-            "credit": "credits",
-            "feature": "features",
-            "failed": "fail fails failure failing unsuccessful",
-            "maintenance": "maintainance",
-            "overloaded": "overload overloading",
-            "timeout": "timeouts timedout",
-            "user": "users",
-            "recognized": "recognised recognize",
-            "allowlist": "whitelist allowlisted whitelisted",
-            "exhausted": "exhaust depleted",
-            "error": "err errors",
-            "apikey": "apikeys accesskey secretkey appkey accesskeyid",
-        }.items()
-        for variant in variants.split()
-    }
-)
-_PAIRS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
-    {
-        "api": {"key": "apikey", "keys": "apikey", "token": "token", "tokens": "token"},
-        "access": {"key": "apikey", "keys": "apikey", "token": "token", "tokens": "token", "control": "permission"},
-        "authorization": {"key": "apikey"},
-        "consumer": {"key": "apikey"},
-        "developer": {"key": "apikey"},
-        "application": {"key": "apikey"},
-        "subscription": {"key": "apikey"},
-        "refresh": {"token": "token"},
-        "bearer": {"token": "token"},
-        "auth": {"token": "token", "key": "apikey"},
-        "secret": {"key": "apikey"},
-        "client": {"secret": "credential", "id": "clientid", "credential": "credential", "credentials": "credential"},
-        "user": {"name": "username", "agent": "useragent"},
-        "log": {"in": "login", "on": "login"},
-        "sign": {"in": "login", "on": "login"},
-        "logged": {"in": "login"},
-        "signed": {"in": "login"},
-        "allow": {"list": "allowlist"},
-        "white": {"list": "allowlist"},
-        "timed": {"out": "timeout"},
-        "time": {"out": "timeout"},
-        "rate": {"limited": "ratelimit", "limit": "ratelimit", "limits": "ratelimit", "limiting": "ratelimit"},
-        "ratelimit": {"ed": "ratelimit"},
-        "web": {"token": "token"},
-        "page": {"token": "pagetoken", "cursor": "pagetoken"},
-        "continuation": {"token": "pagetoken"},
-        "pagination": {"token": "pagetoken", "cursor": "pagetoken"},
-        "next": {"token": "pagetoken"},
-        "sync": {"token": "pagetoken"},
-        "delta": {"token": "pagetoken"},
-        "skip": {"token": "pagetoken"},
-        "scroll": {"id": "pagetoken", "token": "pagetoken"},
-        "service": {"account": "account", "key": "apikey"},
-        "json": {"web": "jwt"},
-    }
-)
-# Plain dictionaries: a read-only view takes twice as long, and this is asked of every word.
-_FOLDED: Final[dict[str, str]] = dict(_FOLD)
-_PAIRED: Final[dict[str, Mapping[str, str]]] = {first: dict(second) for first, second in _PAIRS.items()}
-_WORD: Final = re.compile(r"[a-z0-9]+(?:['\u2019][a-z]+)?|[.;!?](?=[\s\"]|$)|[\r\n]+")
-_LONGEST_TEXT: Final = 1_000
-_LONGEST_CODE: Final = 120
-
-
-def _fold(words: Iterable[str]) -> tuple[str, ...]:
-    folded: list[str] = []
-    add, fold = folded.append, _FOLDED.get
-    pairs: Mapping[str, str] | None = None
-    for raw in words:
-        word = raw
-        if not word[0].isalnum():
-            add(".")
-            pairs = None
-            continue
-        if "'" in word or "\u2019" in word:
-            word = word.replace("'", "").replace("\u2019", "")
-        if pairs is not None and word in pairs:
-            word = folded[-1] = pairs[word]
-        else:
-            add(fold(word, word))
-        pairs = _PAIRED.get(word)
-    return tuple(folded)
-
-
-_CHINESE: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "过期": "expired",
-        "失效": "expired",
-        "无效": "invalid",
-        "不合法": "invalid",
-        "非法": "invalid",
-        "未授权": "unauthorized",
-        "未登录": "not login",
-        "重新登录": "login again",
-        "请先登录": "please login",
-        "需要登录": "require login",
-        "请登录": "please login",
-        "令牌": "token",
-        "密钥": "apikey",
-        "签名": "signature",
-        "错误": "error",
-        "密码": "password",
-        "无权限": "no permission",
-        "没有权限": "no permission",
-        "权限不足": "insufficient permission",
-        "频繁": "too frequently",
-        "超限": "limit exceed",
-        "限流": "throttle",
-        "系统繁忙": "system busy",
-        "服务器": "server",
-        "内部": "internal",
-        "维护": "maintenance",
-    }
-)
-"""What Chinese vendors write of credentials, throttling and their own faults, in the words of the phrases."""
-_CHINESE_WORD: Final = re.compile("|".join(sorted(_CHINESE, key=len, reverse=True)))
-
-
-def words_of(text: str) -> tuple[str, ...]:
-    """Return a text's folded words, with `.` where a sentence ends. Reads its first 1,000 characters."""
-    read = text[:_LONGEST_TEXT].lower()
-    if not read.isascii() and _CHINESE_WORD.search(read) is not None:
-        read = _CHINESE_WORD.sub(lambda found: f" {_CHINESE[found.group()]} ", read)
-    return _fold(_WORD.findall(read))
-
-
-_CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|[0-9]+")
-
-
-@lru_cache(maxsize=4096)
-def words_of_code(code: str) -> tuple[str, ...]:
-    """Return a machine code's folded words: `RateLimitExceeded`, `rate.limit_exceeded` and `RATE-LIMIT…` are alike."""
-    return _fold(word.lower() for word in _CAMEL.findall(code[:_LONGEST_CODE]))
-
-
 # A phrase as the matcher wants it: per step the accepted words and how many words may be skipped before it.
 _Steps = tuple[tuple[frozenset[str], int], ...]
 
@@ -274,7 +88,7 @@ def _steps(phrase: str) -> _Steps:
         if part in {"~", "~~"}:
             gap = 3 if part == "~" else 7
             continue
-        steps.append((frozenset(_FOLD.get(word, word) for word in part.split("|")), gap))
+        steps.append((frozenset(map(folded, part.split("|"))), gap))
         gap = 0
     return tuple(steps)
 
@@ -398,6 +212,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "invalid|malformed|unparseable json|xml|yaml|csv|syntax",
         "json ~ parse|decode|malformed|invalid|syntax",
         "could not parse|not parse|parse error",
+        "error parsing|parse ~ query|filter|expression|search|json|request|body",
+        "not ~ parse ~ query|filter|expression|search|json|request|body",
         rank=5,
         source="RFC 8259",
     ),
@@ -463,6 +279,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "account_locked",
         "sbufkc",
         "too many ~ failed|login|password|authentication|invalid",
+        "recurrent|repeated|consecutive ~ login|failed|invalid ~ failed|login|attempt|password",
         "account|user|login|username ~ locked",
         "captcha",
         "temporarily locked",
@@ -503,6 +320,12 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "slowdown",
         "too many|much ~ request|call|api|attempt|operation|http|action|actions",
         "too many query",
+        "toomany ~ request|call|api|access|attempt",
+        "exceed ~~ numero de request|access",
+        "call frequency",
+        "freq|frequency ~ limit|exceed",
+        "request|call|access ~~ temporarily blocked|disabled|banned|suspended|restricted",
+        "consumo indevido",
         "toomanyrequests",
         "request|call|query|invocation|api|usage|qps|traffic|transaction|connection limit",
         "limit ~ request|call|invocation|query|attempt ~ exceed|reach|used",
@@ -548,6 +371,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "rate_limit",
         "s",
         "limit exceed|reach",
+        "exceed|reach the|your limit",
+        "out of limit",
         rank=25,
     ),
     _rule(
@@ -570,7 +395,10 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "monthly|weekly|usage ~~ limit|quota|allowance",
         "limit|quota ~~ month",
         "usage cap",
+        "maximum credit exceed",
         "ran|run out of ~ quota|requests",
+        "not enough|sufficient units|points",
+        "insufficient units|points",
         rank=23,
     ),
     _rule("quota_code", "quota", "ct", "quota", "resource exhausted", rank=24, source="google.rpc.Code 8"),
@@ -613,7 +441,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "token_expired",
         "suf",
         "invalid|unknown|incorrect|bad|missing session",
-        "session ~~ invalid|inactive|ended|over",
+        "session ~~ invalid|inactive|ended|over|terminated",
+        "re login|authenticated",
         "session ~ not ~ valid|found|exist|exists|active",
         "no ~ valid|active session",
         rank=42,
@@ -653,6 +482,13 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "allowlist ~~ not|require|add|block",
         "ip allowlist|restriction|restrictions|filtering",
         "network|location ~ policy|restriction ~ blocked|denied|not",
+        rank=45,
+    ),
+    _rule(
+        "ip_invalid",
+        "ip_not_allowed",
+        "suf",
+        "invalid ~ ip|ipaddress",
         rank=45,
     ),
     _rule(
@@ -713,6 +549,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         f"{_ORG} ~~ not ~ enabled|activated|provisioned",
         f"enabled|activate ~~ api|access ~~ {_ORG}",
         "api ~ access ~ not|disabled",
+        "api disabled",
+        "must ~ enabled ~ api access",
         rank=48,
     ),
     _rule(
@@ -780,6 +618,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "must|require ~ be|have|an|by ~ admin|owner|administrator",
         "not ~~ enough|sufficient ~ access|rights|authority",
         "insufficient ~ access|rights|authority|authorization",
+        "apply ~ permission|access|authorization|auth|scope",
         rank=52,
     ),
     _rule(
@@ -826,6 +665,10 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "incorrect|forbidden",
         "not|failed|could ~ authenticated|login",
         "not match ~ password|credential|records",
+        "mot de passe|password ~~ invalid|incorrect|errone",
+        "invalid appsecret|clientsecret",
+        "not registered apikey|key",
+        "sign in|information ~ incorrect|invalid",
         "user|username or password ~ error|invalid|incorrect",
         "security header ~ not|invalid|missing",
         "login first|again",
@@ -917,7 +760,9 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sbvkc",
         "internal ~ error|failed|fault|exception|issue|problem",
         "internalerror",
-        "server|system|backend|database|service|infrastructure error|failed|fault|exception",
+        "server|system|backend|database|service|infrastructure|application error|failed|fault|exception",
+        "error ~ database|server|system",
+        "database access error",
         "backend ~ error|failed",
         "error reading|connecting|writing|querying ~ database",
         "fatal error",
@@ -1031,7 +876,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "no_data",
         "no_data",
-        "n",
+        "sn",
         "no ~ data|results|records|events|information|call|entries|items|activity|rows|matches|alerts|"
         "detections|findings "
         "~ found|available|exist|corresponding|matching|match|for|returned",

@@ -307,6 +307,9 @@ def _take_text(reading: Reading, text: str) -> None:
     Collector(reading).take("message", text[:1_000].strip(), Role.TEXT)
 
 
+_IS_FORM: Final = re.compile(r"[A-Za-z_][\w.\-]{0,40}=[^\s&=<>\"]{0,500}(?:&|\Z)|error=[^\n]{0,200}\Z")
+
+
 def read_failure(exchange: Exchange) -> Reading:
     """Return what an answer with a status of 300 or more says."""
     reading = Reading(exchange=exchange)
@@ -319,7 +322,7 @@ def read_failure(exchange: Exchange) -> Reading:
         _take_json(reading, text)
     elif text[0] == "<":
         (_take_page if markup.is_html(text) else _take_document)(reading, text)
-    elif "urlencoded" in _content_type(exchange) or (text.startswith("error=") and "\n" not in text[:200]):
+    elif "urlencoded" in _content_type(exchange) or _IS_FORM.match(text) is not None:
         _take_form(reading, text)
     else:
         _take_text(reading, text)

@@ -202,6 +202,11 @@ _INTERNAL: Final = (
         "Make pages smaller in the definition, or raise the limit.",
     ),
     ("clock", "{saw}; our clock is off.", "Set the clock of the workers."),
+    (
+        "application",
+        "The OAuth application that this service acts through cannot be used; {saw}.",
+        "Register the application at the vendor and enter it in the settings.",
+    ),
     ("definition", "The vendor's definition is not valid; {saw}.", "Correct the vendor's definition."),
     ("interrupted", "We stopped the work; {saw}.", "Nothing to do: it is started again."),
 )

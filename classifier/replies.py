@@ -20,7 +20,6 @@ from classifier.wrapping import (
     NO_WRAPPERS,
     WELL,
     is_empty,
-    is_error_value,
     is_fine,
     says_success,
 )
@@ -48,25 +47,35 @@ class Sort(Enum):
     OTHER = auto()
 
 
-_BLAMING: Final = "error|errors|err|errs|faults?|exceptions?|failures?|fail"
-_OF_THE_CALL: Final = (
-    "status|result|response|resp|rsp|reply|ret|return|rtn|api|service|server|query|request|req|http|call|operation|biz|"
-    "global|system|sys|execution|exec|invocation|auth|authentication|ws|soap|rpc|gateway|business|main|overall|outcome"
+def _either(spellings: str) -> str:
+    return "|".join(sorted(spellings.split(), key=len, reverse=True))
+
+
+_BLAMING: Final = _either(
+    "error errors err errs fault faults exception exceptions failure failures fail erro erros errores erreur fehler"
 )
-_VOICE: Final = (
-    "display|debug|user|developer|dev|full|internal|short|long|localized|human|validation|friendly|message|msg|text|"
-    "sub|additional|more|extended|public"
+_OF_THE_CALL: Final = _either(
+    "status stat result results response responses resp rsp reply ret return rtn api service server query request req "
+    "http call operation biz global system sys execution exec invocation auth authentication ws soap rpc gateway "
+    "business main overall outcome processing processamento retorno respuesta resposta resultado reponse antwort "
+    "ergebnis estado cstat codigo"
 )
-_CODE_ENDS: Final = "code|no|num|number|type|key|class|value|tag"
-_TEXT_ENDS: Final = (
-    "str|string|text|txt|desc|descr|description|msgs?|messages?|info|information|reasons?|details?|explanation|title|"
-    "notes?|cause|words?|summary|statement|phrase|hint|remark|list"
+_VOICE: Final = _either(
+    "display debug user developer dev full internal short long localized human validation friendly message msg text "
+    "sub additional more extended public"
+)
+_CODE_ENDS: Final = _either("code no num number type key class value tag")
+_TEXT_ENDS: Final = _either(
+    "str string text txt desc descr description msg msgs message messages info information reason reasons detail "
+    "details explanation title note notes cause word words summary statement phrase hint remark list mensagem mensaje "
+    "meldung nachricht motivo descricao descripcion detalle detalhe"
 )
 _BUILT: Final = re.compile(rf"(?:{_BLAMING}|{_OF_THE_CALL}|{_VOICE})*?(?:({_CODE_ENDS})|({_TEXT_ENDS}))?\d?\Z")
 _HAS_BLAME: Final = re.compile(rf"(?:{_BLAMING})")
 _HAS_CALL: Final = re.compile(rf"(?:{_OF_THE_CALL}|code)")
 _GRANTS: Final = words(
-    "ok success succeeded successful issuccess issuccessful issucceeded isok valid isvalid authenticated authorized "
+    "ok success succeeded successful issuccess issuccessful issucceeded isok valid isvalid authenticated "
+    "authorized "
     "loggedin isauthenticated isauthorized login authpassed granted accepted flag"
 )
 _LETS_IN: Final = words("authenticated authorized loggedin isauthenticated isauthorized authpassed login")
@@ -75,17 +84,26 @@ _BLAMES: Final = re.compile(
     r"(?:[a-z]{0,12}limit)?(?:exceeded|reached)\Z"
 )
 _ECHOES: Final = words(
-    "request requestid reqid traceid trace timestamp time date datetime took duration version apiversion path uri url "
-    "endpoint method links docs documentation documentationurl help helpurl href lang language server host node "
-    "instance jsonrpc transactionid rid logid elapsed cost correlationid trackingid stacktrace stack retryafter terms "
-    "termsofuse copyright params parameters query input action command operation type objecttype schema xmlns warnings "
-    "hostid serverid ts t tid sid moreinfo moreinfourl contact support signature sign nonce category domain cookie "
+    "request requestid reqid traceid trace timestamp time date datetime took duration version apiversion path "
+    "uri url "
+    "endpoint method links docs documentation documentationurl help helpurl href lang language server host "
+    "node "
+    "instance jsonrpc transactionid rid logid elapsed cost correlationid trackingid stacktrace stack "
+    "retryafter terms "
+    "termsofuse copyright params parameters query input action command operation type objecttype schema xmlns "
+    "warnings "
+    "hostid serverid ts t tid sid moreinfo moreinfourl contact support signature sign nonce category domain "
+    "cookie "
     "transactid usage resource retryable isretryable serverversion ipscatver apiversion reqserialnum code "
-    "requestparameters get searchparameters encoding format responsetime executiontime processingtime elapsedtime tz"
+    "requestparameters get searchparameters encoding format responsetime executiontime headers field location "
+    "locations pointer property attribute extensions source param "
+    "processingtime elapsedtime tz"
 )
 _SIZES: Final = words(
-    "total count totalcount totalresults totalrecords resultcount recordcount size page pages pagesize perpage limit "
-    "offset pagination paging totalpages next previous prev hasmore nextpage cursor length found num rows taskscount "
+    "total count totalcount totalresults totalrecords resultcount recordcount size page pages pagesize perpage "
+    "limit "
+    "offset pagination paging totalpages next previous prev hasmore nextpage cursor length found num rows "
+    "taskscount "
     "taskserror messagecount"
 )
 _RECORDS: Final = words("id uuid guid severity level priority created updated modified name title subject")
@@ -108,8 +126,17 @@ _HEAD_ENDS: Final = (
     "return",
     "payload",
     "info",
+    "retorno",
+    "respuesta",
+    "resposta",
+    "resultado",
+    "reponse",
+    "antwort",
+    "ergebnis",
 )
-_HEADS: Final = words("d r data root message messages login auth authentication logon signin") | frozenset(_HEAD_ENDS)
+_HEADS: Final = words("d r data root message messages control login auth authentication logon signin") | frozenset(
+    _HEAD_ENDS
+)
 
 
 @lru_cache(maxsize=4096)
@@ -118,6 +145,8 @@ def sort_of(name: str) -> Sort:  # noqa: C901, PLR0911, PLR0912 - one line and o
     plain = plain_name(name)
     if plain.startswith(_EARLIER):
         return Sort.OTHER
+    if plain == "xmotivo":
+        plain = "motivo"  # how Brazilian fiscal documents mark texts
     if plain in _RECORDS or plain.endswith(_RECORD_ENDS):
         return Sort.RECORD
     if plain in _GRANTS:
@@ -153,13 +182,32 @@ _FAULT_IDS: Final = ("errorid", "errid", "faultid", "exceptionid")
 _EARLIER: Final = ("last", "previous", "recent", "latest")
 
 
-_ABOUT: Final = ("meta", "metadata", "header", "head")
+_ACTS: Final = words("operation action command method resource")
+"""Echoes that hold the reply where they are objects."""
+_ABOUT: Final = ("meta", "metadata", "header", "head", "control", "authentication", "login", "auth")
 """Heads that tell of the call: an id in them is the call's."""
 
 
 def _is_named_after_a_thing(name: str) -> bool:
     plain = plain_name(name)
     return plain in NO_WRAPPERS or plain.startswith(_EARLIER) or plain.removesuffix("s") in NO_WRAPPERS
+
+
+def _is_error_list(entries: list[object]) -> bool:
+    """Return whether a list under the name of errors holds errors, rather than rows on errors."""
+    for entry in entries[:5]:
+        if isinstance(entry, str):
+            continue
+        if not isinstance(entry, dict):
+            return False
+        sorts = [sort_of(name) for name, value in islice(entry.items(), 20) if not is_empty(value)]
+        strangers = sum(sort in {Sort.OTHER, Sort.SIZE} for sort in sorts)
+        if _TELLING.isdisjoint(sorts) or strangers * 4 > len(sorts):
+            return False
+    return True
+
+
+_TELLING: Final = frozenset({Sort.FAULT, Sort.FAULT_CODE, Sort.CALL_CODE, Sort.TEXT})
 
 
 def _beside(members: Mapping[str, object]) -> int:
@@ -177,8 +225,10 @@ class _Weighing:
         "claims",
         "complaints",
         "error_lists",
+        "faults",
         "hard_proofs",
         "is_in_a_thing",
+        "is_in_parts",
         "is_listed",
         "is_nought",
         "is_well",
@@ -205,6 +255,8 @@ class _Weighing:
         self.proofs = 0
         """Members that say so: a false success, an error with something in it, a status that is a bad word."""
         self.complaints = 0
+        self.faults = 0
+        """Members named after errors that hold a sentence."""
         self.texts = 0
         self.sizes = 0
         self.error_lists = 0
@@ -213,6 +265,8 @@ class _Weighing:
         self.is_well = False
         self.is_nought = False
         """A number that mostly says that all is well, and at some vendors that nothing is."""
+        self.is_in_parts = False
+        """Whether it is made of several answers, and each of them failed."""
         self.is_listed = False
         """Whether some of it stands in a list that is not one of errors."""
         self.is_in_a_thing = False
@@ -242,13 +296,13 @@ class _Weighing:
     def _object(
         self, name: str, value: Mapping[str, object], sort: Sort, depth: int, *, in_fault: bool, beside: int
     ) -> None:
-        if is_empty(value) or (sort is Sort.ECHO and beside):
-            return
         plain = plain_name(name)
+        if is_empty(value) or (sort is Sort.ECHO and beside and plain not in _ACTS):
+            return
         is_head = sort in {Sort.STATUS, Sort.ECHO} or plain in _HEADS or plain.endswith(_HEAD_ENDS)
         is_head = is_head and not _is_named_after_a_thing(name)
         is_thing = not (in_fault or sort is Sort.FAULT or is_head)
-        if depth >= 4 or (is_thing and (beside > 1 or depth > 0 or _is_named_after_a_thing(name))):
+        if depth >= 4 or (is_thing and (beside > 1 or depth > 2 or _is_named_after_a_thing(name))):
             self.rows += 1
             return
         self.is_in_a_thing |= is_thing
@@ -259,17 +313,24 @@ class _Weighing:
                 self.proofs += 1
                 self.hard_proofs += 1
             return
-        records = self.records
+        records, faults, claims = self.records, self.faults, self.claims
         self.walk(value, depth + 1, in_fault=in_fault)
         if plain.endswith(_ABOUT):
             self.records = records
+        if is_head and self.is_in_a_thing and self.faults > faults:
+            self.hard_proofs += 1  # a thing's record has no head of its own
+        if plain == "status" and self.texts and (self.claims > claims or not beside):
+            self.hard_proofs += 1
+            self.proofs += 1
 
     def _list(self, value: list[object], sort: Sort, depth: int, *, in_fault: bool) -> None:
         is_telling = in_fault or sort in {Sort.FAULT, Sort.TEXT, Sort.STATUS}
         if not is_telling or depth >= 4:
             self.rows += sort not in {Sort.ECHO, Sort.SIZE}
             return
-        if sort is Sort.FAULT and not in_fault and not is_error_value(value):
+        if sort is Sort.STATUS and not in_fault and _all_parts_fail(value, self):
+            return
+        if sort is Sort.FAULT and not in_fault and not _is_error_list(value):
             self.rows += 1
             return
         if not in_fault and sort is not Sort.FAULT:
@@ -333,6 +394,7 @@ class _Weighing:
             return
         if sort is Sort.FAULT or sort is Sort.FAULT_CODE:
             self.proofs += not in_fault
+            self.faults += sort is Sort.FAULT
         if " " in text or sort is Sort.TEXT:
             self.texts += 1
         self._complain(text)
@@ -379,9 +441,8 @@ class _Weighing:
             self.is_nought |= value == 0
         else:
             is_well = 200 <= value < 300
-            self.is_well |= is_well
             self.claims += not is_well and (value != 0 or sort is Sort.STATUS)
-            self.is_nought |= value == 0 and sort is Sort.CALL_CODE
+            self.is_nought |= is_well or (value == 0 and sort is Sort.CALL_CODE)
             self.hard_proofs += 400 <= value < 600 and plain_name(name) not in _PLAIN_NUMBERS
         if value != 0:
             self._collector.take("code" if 400 <= value < 600 else "", value, Role.CODE)
@@ -389,11 +450,9 @@ class _Weighing:
     @property
     def fails(self) -> bool:
         """Whether all that tells of a failure."""
-        if self.rows or self.is_well or self.records or (self.is_in_a_thing and not self.hard_proofs):
-            return False
-        if self.error_lists and self.sizes:
-            return False  # a page of errors that somebody's product collects
-        if (self.is_nought and not self.hard_proofs) or (self.is_listed and (self.strangers or not self.proofs)):
+        if self.is_in_parts:
+            return not self.rows
+        if self._is_data or self._is_fine:
             return False
         if self.complaints:
             return self.strangers <= min(1, self.proofs) or (
@@ -402,9 +461,48 @@ class _Weighing:
         return self.strangers == 0 and self.proofs > 0 and self.texts > 0
 
     @property
+    def _is_data(self) -> bool:
+        if self.rows or self.records or (self.is_in_a_thing and not self.hard_proofs):
+            return True
+        if self.error_lists and self.sizes:
+            return True  # a page of errors that somebody's product collects
+        return self.is_listed and (self.strangers > 0 or not self.proofs)
+
+    @property
+    def _is_fine(self) -> bool:
+        """Whether it says that all is well, and nothing that weighs more says otherwise."""
+        if self.is_well and not (self.hard_proofs and self.proofs > 1):
+            return True
+        return self.is_nought and not (self.hard_proofs or self.faults)
+
+    @property
     def is_no_page(self) -> bool:
         """Whether it tells of a failure, given that records should be there and are not."""
         return not self.rows and (self.complaints > 0 or self.proofs > 0)
+
+
+def _all_parts_fail(parts: list[object], whole: _Weighing) -> bool:
+    """Return whether a reply in parts (a batch's answers, an RPC's results) fails in each, and take what they say."""
+    weighed: list[_Weighing] = []
+    for part in parts[:5]:
+        if not isinstance(part, dict):
+            return False
+        weighing = _Weighing()
+        weighing.walk(part, 1, in_fault=False)
+        inner = part.get("status")
+        is_refused = isinstance(inner, int) and 400 <= inner < 600 and "body" in part
+        if weighing.rows or weighing.strangers or not (weighing.hard_proofs if is_refused else weighing.fails):
+            return False
+        if not (is_refused or (isinstance(inner, dict) and weighing.hard_proofs)):
+            return False
+        weighed.append(weighing)
+    for weighing in weighed:
+        whole.said.codes.extend(weighing.said.codes)
+        whole.said.texts.extend(weighing.said.texts)
+        whole.said.inner_status = whole.said.inner_status or weighing.said.inner_status
+        whole.complaints += weighing.complaints
+    whole.is_in_parts = bool(weighed)
+    return whole.is_in_parts
 
 
 _NUMBERS_OF_THE_CALL: Final = frozenset({Sort.FAULT_CODE, Sort.CALL_CODE, Sort.STATUS, Sort.FAULT})

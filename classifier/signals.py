@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Final
 
 from classifier.codes import BY_CODE, CodeRule, squashed
-from classifier.phrases import INDEX, PhraseHit, Where, words_of, words_of_code
+from classifier.folding import words_of, words_of_code
+from classifier.phrases import INDEX, PhraseHit, Where
 from classifier.reading import Reading
 from classifier.reasons import REASONS
 from classifier.vocabulary import HealthName, Phase

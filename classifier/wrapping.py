@@ -11,7 +11,10 @@ from classifier.members import Role, plain_name, role_of, words
 
 FALSE_FLAGS: Final = frozenset({"ok", "success", "succeeded", "issuccess", "successful", "issuccessful"})
 TRUE_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors", "error", "failed", "failure"})
-BAD_WORDS: Final = frozenset({"error", "fail", "failed", "failure", "nok", "ko", "err", "unauthorized", "forbidden"})
+BAD_WORDS: Final = frozenset(
+    {"error", "fail", "failed", "failure", "nok", "ko", "err", "unauthorized", "forbidden"}
+    | {"erro", "fehler", "falha"}
+)
 WORD_FLAGS: Final = words(
     "status stat result state response responsestatus code returncode resultcode rc responsecode responsemessage "
     "outcome ack"

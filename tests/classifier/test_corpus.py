@@ -69,9 +69,35 @@ def test_wrappers_of_vendors_unknown_to_the_rules_are_read_for_what_they_say() -
     result = reached("rpc.jsonl", NO_DIALECTS)
     assert result.total == 705
     assert result.successes_failed == 0
-    assert result.failures_passed <= 11
+    assert result.failures_passed <= 2
     assert result.customer_blamed == 0
-    assert len(result.wrong) <= 19
+    assert len(result.wrong) <= 7
+
+
+def test_small_answers_are_told_from_data_by_how_they_are_built() -> None:
+    """Answers with a success status, as many data as failures: only what is nested like a record is missed."""
+    result = reached("replies.jsonl", NO_DIALECTS)
+    assert result.total == 254
+    assert sorted(result.wrong) == ["reply-aci-token", "reply-xml-msg"]
+    assert (result.customer_blamed, result.successes_failed) == (0, 0)
+
+
+def test_answers_of_vendors_that_were_documented_by_others_are_right_without_a_dialect() -> None:
+    """Cases that two people drew from public documents, unseen while the rules were written; scored, then mended for.
+
+    What is still missed speaks in a vendor's own numbers, or means something else than its status at this vendor only.
+    """
+    result = reached("documented.jsonl", NO_DIALECTS)
+    assert result.total == 485
+    assert sorted(result.wrong) == [
+        "hibp-404",
+        "hibp-404-2",
+        "nagios-json-noauth",
+        "sefaz-656",
+        "synology-105",
+    ]
+    assert (result.customer_blamed, result.failures_passed, result.successes_failed) == (0, 2, 2)
+    assert result.right_by_owner >= 483
 
 
 def test_contested_cases_do_not_get_worse(dialects: Mapping[str, Dialect]) -> None:
@@ -79,7 +105,7 @@ def test_contested_cases_do_not_get_worse(dialects: Mapping[str, Dialect]) -> No
 
 
 def test_the_customer_is_hardly_ever_blamed_for_what_is_not_theirs() -> None:
-    for file in ("cases.jsonl", "own.jsonl"):
+    for file in ("cases.jsonl", "own.jsonl", "documented.jsonl"):
         result = reached(file, NO_DIALECTS)
         others = sum(
             count for (label, _given), count in result.confusion.items() if label is not HealthName.UNAUTHORIZED

@@ -8,8 +8,9 @@ import pytest
 
 from classifier.codes import BY_CODE, CODES, squashed
 from classifier.exceptions import RULES
+from classifier.folding import words_of, words_of_code
 from classifier.judgement import STAGES
-from classifier.phrases import INDEX, PHRASES, Where, words_of, words_of_code
+from classifier.phrases import INDEX, PHRASES, Where
 from classifier.reasons import REASONS
 from classifier.reasons_page import page
 from classifier.statuses import REASON_OF_STATUS
