@@ -49,6 +49,7 @@ def make_app(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # a Redis that is full refuses: the worker waits, as for one that is away
         broker_transport_options={
             "ack_emulation": False,  # keeps what is unacknowledged in Redis: two round trips a message for nothing
             "socket_timeout": 30,

@@ -38,9 +38,17 @@ class Keeper:
         self._renewing = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
         self._draining = threading.Thread(target=self._drain, name="drain", daemon=True)
 
-    def start(self) -> None:
-        """Take the lease, start the threads. Raises what the database raises."""
-        self._station.lease.acquire(self._station.control)
+    def start(self, *, patiently: bool = False) -> None:
+        """Take the lease, start the threads. Raises what the database raises.
+
+        patiently: where the database is away, leave the lease to the next renewal, and claim nothing until then.
+        """
+        try:
+            self._station.lease.acquire(self._station.control)
+        except DATABASE_TROUBLE as error:
+            if not patiently:
+                raise
+            log.warning("worker.lease_not_taken", error=first_line(error))
         self._renewing.start()
         self._watchdog.start()
 
@@ -174,8 +182,8 @@ class PreforkChild:
         self._looking = threading.Thread(target=self._look_out, name="look out", daemon=True)
 
     def start(self) -> None:
-        """Take the lease, start the threads. Raises what the database raises."""
-        self._keeper.start()
+        """Take the lease, start the threads. Its pool would keep a child that could not, and feed it hints for ever."""
+        self._keeper.start(patiently=True)
         self._looking.start()
 
     def stop(self) -> None:

@@ -101,6 +101,31 @@ def test_a_lease_that_was_lost_stops_the_runs_under_it(station: Station, keeper:
     keeper._renewing.join(10)
 
 
+def test_a_child_that_began_without_a_database_takes_its_lease_when_it_is_back(
+    station: Station, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station.lease.give_back(station.control)
+    station.lease.lease_s = 0.4
+    monkeypatch.setattr(keeper._watchdog, "start", lambda: None)
+    with monkeypatch.context() as away:
+
+        def is_away(*_: object, **__: object) -> None:
+            raise DatabaseUnreachableError("a test", "it is away")
+
+        away.setattr(runs, "register_worker", is_away)
+        with pytest.raises(DatabaseUnreachableError):
+            keeper.start()
+        keeper.start(patiently=True)
+        assert not station.lease.is_held
+    for _ in range(1000):
+        if station.lease.is_held:
+            break
+        time.sleep(0.01)
+    assert station.lease.is_held
+    keeper._stopping.set()
+    keeper._renewing.join(10)
+
+
 def test_a_run_that_the_database_no_longer_knows_is_stopped(station: Station, keeper: Keeper) -> None:
     """Cancelled, reaped, or begun by a claim that a crash of the server took back."""
     unknown = claimed(
