@@ -15,16 +15,26 @@ from pathlib import PurePath
 from typing import Final, Protocol, cast
 
 from classifier.vocabulary import Phase
-from vendors.auth import AuthContext, authenticator_of
+from vendors.auth import authenticator_of
 from vendors.bodies import is_html, json_document, parse_json, refuse_error_words, refuse_reported_error
 from vendors.calls import Caller, Passed
 from vendors.decoders import UnpackLimits, decode, unpack, xml_document
-from vendors.definition import DataType, Definition, PaginationType, RequestSpec, Response, ShapeKind
+from vendors.definition import (
+    AuthType,
+    DataType,
+    Definition,
+    ErrorRule,
+    PaginationType,
+    RequestSpec,
+    Response,
+    ShapeKind,
+)
 from vendors.errors import (
     AnswerReportsError,
     DefinitionError,
     Finding,
     MalformedBodyError,
+    MissingApplicationError,
     MissingCredentialError,
     MissingReferenceError,
     UnexpectedShapeError,
@@ -39,6 +49,7 @@ from vendors.policy import policy_of
 from vendors.records_shape import Row, Rows, compile_ids, compile_rows, records_of
 from vendors.requests_made import Draft, RequestMaker, Scope, base_url_of, text_of
 from vendors.timeformats import parse_moment
+from vendors.token_endpoint import AuthContext
 from vendors.wire import Answer, Session, TokenKeeper
 
 ENTRY_POINTS: Final = "connection_health.connectors"
@@ -70,17 +81,20 @@ def open_connector(
     tokens: TokenKeeper,
     now: datetime,
     parents: ParentSource | None = None,
+    app: Mapping[str, object] | None = None,
 ) -> Connector:
     """Return the connector of one connection for one run. Sends nothing.
 
     credentials, settings: checked and normalised by the definition's schemas; now: aware, UTC, the run's own time;
-    parents: who holds parent records that the run has stored, else they are read from the vendor once more.
-    Raises MissingCredentialError, UnusableValueError, or DefinitionError for a component that is not installed.
+    parents: who holds parent records that the run has stored, else they are read from the vendor once more;
+    app: client_id and client_secret of the operator's OAuth application, where the definition asks for one.
+    Raises MissingCredentialError, MissingApplicationError, UnusableValueError, or DefinitionError for a component that
+    is not installed.
     """
     if definition.component is not None:
         factory = _component(definition, definition.component)
         return factory(definition, credentials=credentials, settings=settings, tokens=tokens, now=now)
-    scope: Scope = {"credentials": dict(credentials), "settings": dict(settings), "now": now}
+    scope: Scope = {"credentials": dict(credentials), "settings": dict(settings), "app": app or {}, "now": now}
     clock = _clock_from(now)
     with _naming(definition):
         base_url = base_url_of(definition, scope)
@@ -162,11 +176,34 @@ class _DefinedConnector:
         with _naming(self._shared.definition):
             yield from self._readers[data_type].pages(session, cursor, _Purpose(data_type=data_type))
 
-    def _check(self, session: Session, spec: RequestSpec) -> None:
+    @property
+    def checked_data_types(self) -> tuple[str, ...]:
+        """The data types that have a check of their own."""
+        return tuple(name for name in self._readers if self._shared.definition.data_types[name].check is not None)
+
+    def check_data_type(self, session: Session, data_type: str) -> None:
+        """Make the cheapest call that needs the right to a data type. Raises what a failing call raises."""
+        found = self._shared.definition.data_types[data_type]
+        if found.check is None:
+            raise ValueError(f"{self._shared.definition.vendor}: {data_type} has no check")
+        self._hide_credentials(session)
+        with _naming(self._shared.definition):
+            self._check(session, found.check, data_type=data_type, rules=found.errors)
+
+    def _check(
+        self,
+        session: Session,
+        spec: RequestSpec,
+        *,
+        data_type: str | None = None,
+        rules: tuple[ErrorRule, ...] = (),
+    ) -> None:
         shared = self._shared
         maker = RequestMaker(spec, base_url=shared.base_url)
-        policy = policy_of(shared.definition.errors, source=PurePath(shared.definition.file).name, clock=shared.clock)
-        request = maker.draft(shared.scope).request(data_type=None, phase=Phase.TEST, policy=policy)
+        policy = policy_of(
+            (*rules, *shared.definition.errors), source=PurePath(shared.definition.file).name, clock=shared.clock
+        )
+        request = maker.draft(shared.scope).request(data_type=data_type, phase=Phase.TEST, policy=policy)
         answer = shared.caller.send(session, request, auth=spec.auth, lenient=False)
         if isinstance(answer, Passed):  # not with lenient=False; said for the type's sake
             return
@@ -549,7 +586,16 @@ def _naming(definition: Definition) -> Iterator[None]:
         root, _, name = error.path.partition(".")
         if root in ACCOUNT_ROOTS and name:
             raise MissingCredentialError(definition.vendor, error.path) from error
+        if root == "app":
+            raise MissingApplicationError(definition.vendor, app_of(definition)) from error
         raise
+
+
+def app_of(definition: Definition) -> str:
+    """Return the name under which the operator's settings have this vendor's OAuth application; empty: it has none."""
+    ways = (definition.auth, *definition.auth.options.values())
+    found = (way.app for way in ways if way.type is AuthType.OAUTH2_AUTHORIZATION_CODE)
+    return next(found, "")
 
 
 def _component(definition: Definition, name: str) -> ConnectorFactory:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from vendors.consent import REDIRECT_URLS, offers_consent, redirect_urls_problem
 from vendors.definition import Auth, AuthType, Definition
 from vendors.errors import (
     FieldProblem,
@@ -41,6 +42,7 @@ def prepare(definition: Definition, credentials: Mapping[str, object], settings:
     Raises InvalidCredentialsError with every field that is missing, unknown or not of the right form.
     """
     reader = _Reader(definition)
+    settings = reader.without_redirects(settings)
     given = {
         "credentials": reader.read("credentials", definition.credentials, credentials),
         "settings": reader.read("settings", definition.settings, settings),
@@ -63,6 +65,20 @@ def input_schema(definition: Definition) -> dict[str, object]:
         "required": [part for part, schema in parts.items() if schema.get("required")],
         "additionalProperties": False,
     }
+
+
+def host_settings(definition: Definition) -> frozenset[str]:
+    """Return the settings that decide to which host and port a connection's credentials are sent."""
+    named = (reference.path.partition(".") for reference in _host_references(definition))
+    return frozenset(name for part, _, name in named if part == "settings") | _choosing(definition)
+
+
+def _choosing(definition: Definition) -> frozenset[str]:
+    # A map of regions: the setting that chooses one is not part of the URL's text.
+    urls = [definition.base_url.raw, *(auth.token_url.raw for auth in _ways(definition.auth) if auth.token_url)]
+    texts = (str(url.get("choose", "")).strip() for url in urls if isinstance(url, Mapping))
+    by = (text.removeprefix("${").removesuffix("}").partition(".") for text in texts)
+    return frozenset(name.removesuffix("?") for part, _, name in by if part == "settings")
 
 
 def _object_schema(schema: Mapping[str, object]) -> dict[str, object]:
@@ -100,6 +116,15 @@ class _Reader:
             elif isinstance(required, list) and name in required and not self._complained(part, name):
                 self._add(part, name, "is missing")
         return read
+
+    def without_redirects(self, settings: Mapping[str, object]) -> Mapping[str, object]:
+        """Return the settings that the definition knows; check the one that every vendor with a consent page has."""
+        if REDIRECT_URLS not in settings or not offers_consent(self.definition):
+            return settings
+        problem = redirect_urls_problem(settings[REDIRECT_URLS])
+        if problem is not None:
+            self._add("settings", REDIRECT_URLS, problem)
+        return {name: value for name, value in settings.items() if name != REDIRECT_URLS}
 
     def check_use(self, given: Mapping[str, Mapping[str, object]]) -> None:
         """Report what the chosen way to authenticate needs besides, and settings that lead to another host."""
@@ -256,7 +281,8 @@ def _fields(schema: Mapping[str, object]) -> Fields:
 
 def _host_references(definition: Definition) -> Iterator[HostReference]:
     urls = [definition.base_url.raw]
-    urls.extend(auth.token_url.raw for auth in _ways(definition.auth) if auth.token_url is not None)
+    for way in _ways(definition.auth):
+        urls.extend(url.raw for url in (way.token_url, way.authorize_url) if url is not None)
     for url in urls:
         texts = [url] if isinstance(url, str) else _choices(url)
         for text in texts:
@@ -283,7 +309,9 @@ def _values_of(auth: Auth, given: Mapping[str, Mapping[str, object]]) -> Iterato
     for value in (auth.value, auth.token, auth.username, auth.password, auth.token_url, auth.client_id):
         if value is not None:
             yield value
-    for value in (auth.client_secret, auth.refresh_token, *auth.extra.values()):
+    if auth.authorize_url is not None:
+        yield auth.authorize_url
+    for value in (auth.client_secret, auth.refresh_token, *auth.extra.values(), *auth.authorize_extra.values()):
         if value is not None:
             yield value
     if auth.request is not None:

@@ -80,6 +80,7 @@ class AuthType(StrEnum):
     BASIC = "basic"
     OAUTH2_CLIENT_CREDENTIALS = "oauth2_client_credentials"
     OAUTH2_REFRESH = "oauth2_refresh"
+    OAUTH2_AUTHORIZATION_CODE = "oauth2_authorization_code"
     LOGIN = "login"
     CHOOSE = "choose"
 
@@ -90,7 +91,11 @@ class Auth:
 
     api_key: target, value; bearer: token, prefix (`Bearer`); basic: username, password;
     oauth2_*: token_url, client_id, client_secret, client_auth (basic | form | json), scopes, extra, refresh_token,
-    access_token_path, expires_in_path, refresh_token_path (jmespath into the token answer);
+    access_token_path, expires_in_path, refresh_token_path, refresh_expires_in_path (jmespath into the token answer);
+    refresh_lifetime_s: how long a refresh token lives, where the vendor documents it and no answer says so;
+    oauth2_authorization_code: authorize_url and its further parameters authorize_extra, scopes joined by
+    scope_separator, app: the name under which the operator's settings have the application (client_id and
+    client_secret are then `${app.…}`), empty where the customer brings one;
     login: request, token_path, lifetime_s or expires_path, then token is sent by `target` with `prefix`;
     choose: by (the settings or credentials path), options by its value.
     """
@@ -112,6 +117,12 @@ class Auth:
     access_token_path: str = "access_token"  # noqa: S105 - a path, no secret
     expires_in_path: str = "expires_in"
     refresh_token_path: str = "refresh_token"  # noqa: S105 - a path, no secret
+    refresh_expires_in_path: str = "refresh_token_expires_in"
+    refresh_lifetime_s: float | None = None
+    authorize_url: Value | None = None
+    authorize_extra: Mapping[str, Value] = field(default_factory=dict)
+    scope_separator: str = " "
+    app: str = ""
     request: RequestSpec | None = None
     token_path: str = ""
     lifetime_s: float | None = None
@@ -317,7 +328,10 @@ class Response:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataType:
-    """One kind of record that the vendor exports. id: one path, or several that make the id together."""
+    """One kind of record that the vendor exports. id: one path, or several that make the id together.
+
+    check: the cheapest request that needs the right to it; None where nothing less than reading it would tell.
+    """
 
     name: str
     request: RequestSpec | None
@@ -332,6 +346,7 @@ class DataType:
     response: Response = field(default_factory=Response)
     errors: tuple[ErrorRule, ...] = ()
     scopes: tuple[str, ...] = ()
+    check: RequestSpec | None = None
     component: str | None = None
 
 

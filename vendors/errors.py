@@ -4,11 +4,14 @@ VendorError
 ├── DefinitionError            the file is not a valid definition (findings with file, line, path, remedy)
 ├── UnknownVendorError         no definition of that name
 ├── MissingCredentialError     the connection lacks a credential or setting that the definition asks for
+├── MissingApplicationError    the operator's settings lack the OAuth application that the definition asks for
+├── AuthorizationNeededError   nobody has consented yet, or what was granted is over and cannot be renewed
 ├── InvalidCredentialsError    credentials or settings do not fit the definition's schemas (fields by name, no values)
 ├── ExpressionError            a `${…}` that cannot be read (found when the file is loaded)
 ├── MissingReferenceError      a `${…}` names something that is not there at run time
 ├── UnusableValueError         a `${…}` yields a value that cannot be used where it stands
 ├── AnswerRefusedError         the vendor answered with an error that no rule lets pass
+├── ApplicationRefusedError    the token endpoint does not accept the operator's OAuth application
 ├── AnswerReportsError         a success status whose body reports an error
 ├── MalformedBodyError         a success status whose body is not what its format promises
 ├── UnexpectedShapeError       a well-formed body without the members that the definition names
@@ -73,6 +76,31 @@ class MissingCredentialError(VendorError):
 
     def __str__(self) -> str:
         return f"{self.vendor}: no value for {self.name}"
+
+
+class MissingApplicationError(VendorError):
+    """The operator's settings lack the OAuth application that the vendor's definition asks for."""
+
+    def __init__(self, vendor: str, app: str) -> None:
+        super().__init__(vendor, app)
+        self.vendor, self.app = vendor, app
+
+    def __str__(self) -> str:
+        return (
+            f"{self.vendor}: the settings have no OAuth application {self.app!r}; register one at the vendor and put "
+            f"[{self.app}] with client_id and client_secret into the file of CONNECTION_HEALTH_OAUTH_APPS_FILE"
+        )
+
+
+class AuthorizationNeededError(VendorError):
+    """Nobody has consented yet, or what was granted is over and cannot be renewed: a person must consent again."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return self.problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +170,10 @@ class _EndpointError(VendorError):
 
 class AnswerRefusedError(_EndpointError):
     """The vendor answered with an error that no rule lets pass. The session captured the exchange."""
+
+
+class ApplicationRefusedError(_EndpointError):
+    """The token endpoint does not accept the OAuth application, which is the operator's own: no customer mends it."""
 
 
 class AnswerReportsError(_EndpointError):

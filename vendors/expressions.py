@@ -29,6 +29,9 @@ from vendors.timeformats import format_problem, format_time, parse_duration, par
 ACCOUNT_ROOTS: Final = frozenset({"credentials", "settings"})
 """base_url, auth, check: what the connection brought."""
 
+AUTH_ROOTS: Final = ACCOUNT_ROOTS | {"app"}
+"""auth of the type oauth2_authorization_code: app.client_id, app.client_secret, of the operator's application."""
+
 REQUEST_ROOTS: Final = ACCOUNT_ROOTS | {"parent", "each", "batch", "window"}
 """A data type's request: parent.<as>.<field>, each.<as>, batch.ids (joined), batch.list, window.start, window.end."""
 

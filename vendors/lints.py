@@ -13,6 +13,7 @@ from typing import Final
 from vendors.errors import ExpressionError
 from vendors.expressions import (
     ACCOUNT_ROOTS,
+    AUTH_ROOTS,
     JOB_ROOTS,
     REQUEST_ROOTS,
     compile_value,
@@ -21,6 +22,7 @@ from vendors.expressions import (
 )
 from vendors.findings import Report
 from vendors.hosts import authority_references, is_loopback
+from vendors.lints_consent import APP_MEMBERS, CONSENT, lint_consent
 from vendors.lints_reading import lint_incremental, lint_pagination, lint_records
 from vendors.lints_rules import lint_errors, lint_limits_on_time
 from vendors.paths import compile_path
@@ -54,7 +56,13 @@ _PATHS: Final[tuple[Where, ...]] = (
     ("job", "poll", "failed_parts"),
     ("errors", "*", "body", "path"),
 )
-_AUTH_PATHS: Final = ("token_path", "expires_in_path", "refresh_token_path", "expires_path")
+_AUTH_PATHS: Final = (
+    "token_path",
+    "expires_in_path",
+    "refresh_token_path",
+    "refresh_expires_in_path",
+    "expires_path",
+)
 _AUTH_VALUES: Final = (
     "value",
     "token",
@@ -65,6 +73,8 @@ _AUTH_VALUES: Final = (
     "client_secret",
     "refresh_token",
     "extra",
+    "authorize_url",
+    "authorize_extra",
 )
 _OAUTH_DEFAULTS: Final = {
     "oauth2_client_credentials": ("client_id", "client_secret"),
@@ -98,6 +108,8 @@ def lint(report: Report, *, vendor_of_file: str | None) -> None:
     linter.lint_requests()
     linter.lint_paths()
     linter.lint_check()
+    for where, way in linter.auth_ways():
+        lint_consent(report, where, way)
     linter.lint_dialect()
     lint_errors(report, ("errors",))
     linter.lint_data_types()
@@ -209,15 +221,17 @@ class _Linter:
                 )
 
     def _auth_values(self) -> Iterator[tuple[Where, object, frozenset[str], None]]:
-        for where, way in self._auth_ways():
+        for where, way in self.auth_ways():
+            roots = AUTH_ROOTS if way.get("type") == CONSENT else ACCOUNT_ROOTS
             for word in _AUTH_VALUES:
                 if word in way:
-                    yield (*where, word), way[word], ACCOUNT_ROOTS, None
+                    yield (*where, word), way[word], roots, None
             for word in _OAUTH_DEFAULTS.get(str(way.get("type")), ()):
                 if word not in way:
                     yield where, f"${{credentials.{word}}}", ACCOUNT_ROOTS, None
 
-    def _auth_ways(self) -> Iterator[tuple[Where, Part]]:
+    def auth_ways(self) -> Iterator[tuple[Where, Part]]:
+        """Yield each way to authenticate, with where it stands."""
         auth = _mapping(self.data.get("auth"))
         if "choose" not in auth:
             yield ("auth",), auth
@@ -226,13 +240,16 @@ class _Linter:
             yield ("auth", "map", name), _mapping(way)
 
     def _places(self) -> Iterator[Place]:
-        for where, way in self._auth_ways():
+        for where, way in self.auth_ways():
             if isinstance(way.get("request"), Mapping):
                 yield Place(where=(*where, "request"), request=_mapping(way["request"]), roots=ACCOUNT_ROOTS)
         if isinstance(self.data.get("check"), Mapping):
             yield Place(where=("check",), request=_mapping(self.data["check"]), roots=ACCOUNT_ROOTS)
         for name, part in self.data_types.items():
-            requests: dict[Where, tuple[object, frozenset[str]]] = {("request",): (part.get("request"), REQUEST_ROOTS)}
+            requests: dict[Where, tuple[object, frozenset[str]]] = {
+                ("request",): (part.get("request"), REQUEST_ROOTS),
+                ("check",): (part.get("check"), ACCOUNT_ROOTS),
+            }
             for step, request in _mapping(part.get("job")).items():
                 requests["job", step] = request, REQUEST_ROOTS if step == "create" else JOB_ROOTS
             for words, (request, roots) in requests.items():
@@ -253,6 +270,10 @@ class _Linter:
                 problem = f"${{{reference}}} is not among the {root}"
                 remedy = f"Add it under `{root}: properties:`{_hint(name, self.fields[root])}"
                 self.report.add(where, "unknown-field", problem, remedy)
+        elif root == "app":
+            if rest not in APP_MEMBERS:
+                remedy = f"Write ${{app.client_id}} or ${{app.client_secret}}{_hint(rest, APP_MEMBERS)}"
+                self.report.add(where, "unknown-part", f"${{{reference}}} is not known here", remedy)
         elif data_type is not None:
             self._part_reference(where, root, rest, self.data_types[data_type])
 
@@ -302,10 +323,11 @@ class _Linter:
                 self.report.add(
                     ("base_url",), "base-url-not-whole", f"`{text}` has no scheme", "Start it with https://"
                 )
-        for where, way in self._auth_ways():
-            for text in _texts(way.get("token_url")):
-                if "://" in text.split("?")[0] or text.startswith("${"):
-                    self._lint_host((*where, "token_url"), text)
+        for where, way in self.auth_ways():
+            for word in ("token_url", "authorize_url"):
+                for text in _texts(way.get(word)):
+                    if "://" in text.split("?")[0] or text.startswith("${"):
+                        self._lint_host((*where, word), text)
         for place in self._places():
             for text in _texts(place.request.get("path")):
                 if "://" in text.split("?")[0] or re.match(r"\$\{\s*(settings|credentials)\.", text):
@@ -368,7 +390,7 @@ class _Linter:
         found = list(_parts_at(self.data, ("errors", "*", "body", "path"), ()))
         for name, part in self.data_types.items():
             found.extend(pair for keys in _PATHS for pair in _parts_at(part, keys, ("data_types", name)))
-        for where, way in self._auth_ways():
+        for where, way in self.auth_ways():
             found.extend(((*where, word), way[word]) for word in _AUTH_PATHS if word in way)
         for where, path in found:
             if not isinstance(path, str) or path.lower().startswith("header."):
@@ -428,14 +450,17 @@ class _Linter:
             self.report.add(where, "auth-by-hand", problem, "Describe it under `auth`: bearer, basic or api_key")
 
     def lint_check(self) -> None:
-        if "check" not in self.data:
-            if "component" not in self.data and self.report.is_sound(()):
-                problem = "has no `check`, so credentials are tested by reading a data type"
-                remedy = "Add the cheapest request that needs the credentials: `check: {path: /me}`"
-                self.report.add((), "no-check", problem, remedy, fatal=False)
-        elif _mapping(self.data["check"]).get("auth") in (False, "none"):
-            problem = "sends no credentials, so it says nothing about them"
-            self.report.add(("check",), "check-without-auth", problem, "Take a request that needs them")
+        if "check" not in self.data and "component" not in self.data and self.report.is_sound(()):
+            problem = "has no `check`, so credentials are tested by reading a data type"
+            remedy = "Add the cheapest request that needs the credentials: `check: {path: /me}`"
+            self.report.add((), "no-check", problem, remedy, fatal=False)
+        checks: dict[Where, object] = {
+            ("data_types", name, "check"): part.get("check") for name, part in self.data_types.items()
+        }
+        for where, check in {("check",): self.data.get("check"), **checks}.items():
+            if _mapping(check).get("auth") in (False, "none"):
+                problem = "sends no credentials, so it says nothing about them"
+                self.report.add(where, "check-without-auth", problem, "Take a request that needs them")
 
     def lint_dialect(self) -> None:
         known = sorted(path.stem for path in _DIALECTS.glob("*.yaml"))

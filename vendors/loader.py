@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
 from vendors.definition import (
     Auth,
@@ -31,7 +31,7 @@ from vendors.definition import (
     Target,
 )
 from vendors.errors import DefinitionError, Finding
-from vendors.expressions import ACCOUNT_ROOTS, JOB_ROOTS, REQUEST_ROOTS, Value, compile_value
+from vendors.expressions import ACCOUNT_ROOTS, AUTH_ROOTS, JOB_ROOTS, REQUEST_ROOTS, Value, compile_value
 from vendors.findings import Report, check_schema
 from vendors.lints import lint
 from vendors.lints_rules import statuses_of
@@ -134,6 +134,8 @@ class _Builder:
         if kind is AuthType.LOGIN:
             return self._login(part)
         target = Target(place=Place(str(part["in"])), name=str(part["name"])) if "in" in part else None
+        if kind is AuthType.OAUTH2_AUTHORIZATION_CODE:
+            return self._consent(part)
         is_oauth = kind in (AuthType.OAUTH2_CLIENT_CREDENTIALS, AuthType.OAUTH2_REFRESH)
         is_refresh = kind is AuthType.OAUTH2_REFRESH
         return Auth(
@@ -153,7 +155,29 @@ class _Builder:
             refresh_token=_account(part, "refresh_token", "${credentials.refresh_token}" if is_refresh else None),
             access_token_path=str(part.get("token_path", "access_token")),
             expires_in_path=str(part.get("expires_in_path", "expires_in")),
-            refresh_token_path=str(part.get("refresh_token_path", "refresh_token")),
+            **_refresh_words(part),
+        )
+
+    def _consent(self, part: Part) -> Auth:
+        is_operators = "client_id" not in part
+        return Auth(
+            type=AuthType.OAUTH2_AUTHORIZATION_CODE,
+            app=str(part.get("app", self.data["vendor"])) if is_operators else "",
+            authorize_url=_account(part, "authorize_url", roots=AUTH_ROOTS),
+            authorize_extra=_values(_mapping(part.get("authorize_extra")), AUTH_ROOTS),
+            token_url=_account(part, "token_url", roots=AUTH_ROOTS),
+            client_id=_account(part, "client_id", "${app.client_id}", roots=AUTH_ROOTS),
+            client_secret=_account(
+                part, "client_secret", "${app.client_secret?}" if is_operators else None, roots=AUTH_ROOTS
+            ),
+            client_auth=str(part.get("client_auth", "basic")),
+            scopes=_texts(part.get("scopes")),
+            scope_separator=str(part.get("scope_separator", " ")),
+            extra=_values(_mapping(part.get("extra")), AUTH_ROOTS),
+            prefix=str(part.get("prefix", "Bearer")),
+            access_token_path=str(part.get("token_path", "access_token")),
+            expires_in_path=str(part.get("expires_in_path", "expires_in")),
+            **_refresh_words(part),
         )
 
     def _login(self, part: Part) -> Auth:
@@ -190,6 +214,7 @@ class _Builder:
             response=Response(**{word: str(value) for word, value in response.items()}),
             errors=self._errors(("data_types", name, "errors")),
             scopes=_texts(part.get("scopes")),
+            check=self._request(_mapping(part["check"]), ACCOUNT_ROOTS) if "check" in part else None,
             component=_text(part.get("component")),
         )
 
@@ -355,9 +380,25 @@ def _target(place: object) -> Target | None:
     return Target(place=Place(kind), name=name)
 
 
-def _account(part: Part, word: str, default: str | None = None) -> Value | None:
+def _account(
+    part: Part, word: str, default: str | None = None, *, roots: frozenset[str] = ACCOUNT_ROOTS
+) -> Value | None:
     raw = part.get(word, default)
-    return None if raw is None else compile_value(raw, roots=ACCOUNT_ROOTS)
+    return None if raw is None else compile_value(raw, roots=roots)
+
+
+class _RefreshWords(TypedDict):
+    refresh_token_path: str
+    refresh_expires_in_path: str
+    refresh_lifetime_s: float | None
+
+
+def _refresh_words(part: Part) -> _RefreshWords:
+    return _RefreshWords(
+        refresh_token_path=str(part.get("refresh_token_path", "refresh_token")),
+        refresh_expires_in_path=str(part.get("refresh_expires_in_path", "refresh_token_expires_in")),
+        refresh_lifetime_s=_seconds(part.get("refresh_lifetime")),
+    )
 
 
 def _values(part: Part, roots: frozenset[str]) -> dict[str, Value]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vendors.wire import Session
 
@@ -55,3 +55,15 @@ class Connector(Protocol):
 
     def pull(self, session: Session, data_type: str, cursor: CursorState | None) -> Iterator[Page]:
         """Yield pages from where the cursor stands to the end. Raises VendorError, or what the session raises."""
+
+
+@runtime_checkable
+class ChecksDataTypes(Protocol):
+    """What a connector has besides that can tell for single data types whether the credentials may read them."""
+
+    @property
+    def checked_data_types(self) -> tuple[str, ...]:
+        """The data types that have a check of their own."""
+
+    def check_data_type(self, session: Session, data_type: str) -> None:
+        """Make the cheapest call that needs the right to a data type. Raises what a failing call raises."""
