@@ -381,10 +381,16 @@ RETURNING s.cred_version""")
 
 
 def replace_credentials(
-    db: Session[Any], keyring: vault.Keyring, connection_id: UUID, credentials: Mapping[str, object]
+    db: Session[Any],
+    keyring: vault.Keyring,
+    connection_id: UUID,
+    credentials: Mapping[str, object],
+    *,
+    keep_token: bool = False,
 ) -> int:
     """Store new credentials, forget the token got with the old ones, and ask for a run, in one transaction.
 
+    keep_token: the token does not rest on what is replaced (a person consented to it) and stays.
     Returns the new cred_version. Waits for a token that is just being renewed. Raises NotFoundError.
     """
     with atomic(db):
@@ -398,8 +404,17 @@ def replace_credentials(
         if alive is None:
             raise NotFoundError("connection", str(connection_id))
         vault.store(db, keyring, connection_id, "credentials", credentials)
-        vault.drop_token(db, connection_id)
-        found = row(db, _NEW_CREDENTIALS, {"connection_id": connection_id, "trigger": Trigger.CREDENTIALS.value})
+        if not keep_token:
+            vault.drop_token(db, connection_id)
+        return renew_credentials(db, connection_id)
+
+
+def renew_credentials(db: Session[Any], connection_id: UUID) -> int:
+    """Count that other credentials, or another token, are in force from now on, and ask for a run with them.
+
+    Returns the new cred_version. For whoever holds the locks of the credentials and the connection, in this order.
+    """
+    found = row(db, _NEW_CREDENTIALS, {"connection_id": connection_id, "trigger": Trigger.CREDENTIALS.value})
     assert found is not None  # noqa: S101 - a connection has its schedule from the start
     return int(found[0])
 

@@ -23,7 +23,7 @@ from models.errors import (
     SwallowedFailureError,
 )
 
-SCHEMA_REVISION: Final = "0003"
+SCHEMA_REVISION: Final = "0004"
 """The revision that this code needs; a test compares it with the newest migration."""
 
 OLDEST_SERVER: Final = 15

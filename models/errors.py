@@ -12,9 +12,12 @@ ModelsError
 ├── NotFoundError              no such organization or connection
 ├── InvalidValueError          a value that a constraint of the tables refuses (field, constraint, remedy)
 ├── InviteRefusedError         an invite token that opens nothing (any more)
+├── AttemptOverError           an authorization that was not begun, is over, or was finished before
+├── LinkRefusedError           a link that authorizes nothing (any more)
 ├── RepeatedDifferentlyError   an idempotency key that came with another request before
 ├── RepeatedTooSoonError       a request whose first sending is still being carried out
 ├── TakenOverError             a request that another process has taken over meanwhile
+├── ChangedMeanwhileError      a connection that somebody changed since it was read
 └── VaultError
     ├── KeyringError           the text of the keyring cannot be read
     ├── UnknownKeyError        a row was sealed with a key that the keyring does not hold
@@ -142,6 +145,27 @@ class InviteRefusedError(ModelsError):
         return "Invalid or expired connection invite token"
 
 
+class AttemptOverError(ModelsError):
+    """What a vendor's consent page sent back belongs to no authorization that is on.
+
+    error_url: where the customer's browser was to go in such a case, if the attempt is known.
+    """
+
+    def __init__(self, problem: str, error_url: str | None = None) -> None:
+        super().__init__(problem, error_url)
+        self.problem, self.error_url = problem, error_url
+
+    def __str__(self) -> str:
+        return f"this authorization {self.problem}: begin it anew"
+
+
+class LinkRefusedError(ModelsError):
+    """A link that authorizes nothing (any more)."""
+
+    def __str__(self) -> str:
+        return "this link authorizes nothing: it is not whole, too old, or was used before; ask for a new one"
+
+
 class RepeatedDifferentlyError(ModelsError):
     """An idempotency key came with another request before."""
 
@@ -173,6 +197,17 @@ class TakenOverError(ModelsError):
 
     def __str__(self) -> str:
         return "this request took too long and was begun anew by another sending: this one made nothing"
+
+
+class ChangedMeanwhileError(ModelsError):
+    """A change was meant for a revision of a connection that is no longer the newest; it was not made."""
+
+    def __init__(self, connection_id: UUID) -> None:
+        super().__init__(connection_id)
+        self.connection_id = connection_id
+
+    def __str__(self) -> str:
+        return f"connection {self.connection_id} was changed since it was read: read it again, then change it"
 
 
 class VaultError(ModelsError):

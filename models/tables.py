@@ -377,7 +377,9 @@ event_table = _table(
     settings=_HOT,
 )
 
-# sealed: AES-256-GCM, bound to connection, kind and key id; its layout is in models/vault.py.
+# sealed: AES-256-GCM, bound to connection, kind and key id; its layout is in models/vault.py. Of a token, in clear:
+# expires_at: when the access token ends, refresh_expires_at: what renews it; lapses_at: when nothing but a person's
+# consent will help. NULL: not told, or never.
 credential = _table(
     "credential",
     sa.Column("connection_id", UUID(), sa.ForeignKey("connection.connection_id"), primary_key=True),
@@ -385,8 +387,12 @@ credential = _table(
     sa.Column("key_id", TEXT, nullable=False),
     sa.Column("sealed", BYTEA, nullable=False),
     sa.Column("updated_at", _time(), nullable=False, server_default=sa.func.now()),
+    sa.Column("expires_at", _time()),
+    sa.Column("refresh_expires_at", _time()),
+    sa.Column("lapses_at", _time()),
     sa.CheckConstraint("kind IN ('credentials', 'token')", name="kind_known"),
     sa.Index("ix_credential_key", "key_id", "connection_id", "kind"),
+    sa.Index("ix_credential_lapses", "lapses_at", "connection_id", postgresql_where="lapses_at IS NOT NULL"),
 )
 
 # Where a data type's next run starts (state), and its last complete pass: when it ended, and in which run.

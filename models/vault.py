@@ -44,6 +44,7 @@ _CHECK_BYTES: Final = 8
 _BINDING_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
+_IN_CLEAR: Final = ("expires_at", "refresh_expires_at", "lapses_at")
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -175,13 +176,28 @@ def _opened(keyring: Keyring, connection_id: UUID, kind: str, key_id: str, seale
 
 
 _STORE: Final = Statement("""
-INSERT INTO credential (connection_id, kind, key_id, sealed)
-SELECT s.connection_id, %(kind)s, %(key_id)s, %(sealed)s
+INSERT INTO credential (connection_id, kind, key_id, sealed, expires_at, refresh_expires_at, lapses_at)
+SELECT s.connection_id, %(kind)s, %(key_id)s, %(sealed)s, to_timestamp(%(expires_at)s::float8),
+       to_timestamp(%(refresh_expires_at)s::float8), to_timestamp(%(lapses_at)s::float8)
   FROM connection_sched s JOIN connection c ON c.connection_id = s.connection_id
  WHERE s.connection_id = %(connection_id)s AND c.state <> 'DELETED'
    AND (%(cred_version)s::integer IS NULL OR s.cred_version = %(cred_version)s)
 ON CONFLICT (connection_id, kind) DO UPDATE
-  SET key_id = excluded.key_id, sealed = excluded.sealed, updated_at = now()""")
+  SET key_id = excluded.key_id, sealed = excluded.sealed, updated_at = now(), expires_at = excluded.expires_at,
+      refresh_expires_at = excluded.refresh_expires_at, lapses_at = excluded.lapses_at""")
+
+_LATEST_S: Final = 253_402_300_799  # the last second of the year 9999
+
+
+def _moments(kind: str, document: Mapping[str, object]) -> dict[str, float | None]:
+    """Return what of a token's document stands in clear: when it ends, in seconds since 1970."""
+    found = {name: document.get(name) if kind == "token" else None for name in _IN_CLEAR}
+    return {
+        name: min(float(value), _LATEST_S)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+        else None
+        for name, value in found.items()
+    }
 
 
 def store(
@@ -224,6 +240,7 @@ def _stored(
         "key_id": key_id,
         "sealed": sealed,
         "cred_version": cred_version,
+        **_moments(kind, document),
     }
     return affected(db, _STORE, params) > 0
 
