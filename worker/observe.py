@@ -91,6 +91,7 @@ def _opened(
         tokens=tokens,
         now=datetime.now(UTC),
         parents=StoredParents(database=station.database, connection_id=connection_id, observation=observation),
+        app=station.application(definition),
     )
     return connector, session
 

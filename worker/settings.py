@@ -6,6 +6,7 @@ is never silently without effect.
 """
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -14,13 +15,14 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from worker.applications import parse_applications
 from worker.wire.canary import parse_targets
 
 PREFIX: Final = "CONNECTION_HEALTH_"
 _CONFIG: Final = PREFIX + "CONFIG"
 # Read by others than Settings: the container's health check, and `up` for its own folder.
 _ALSO_KNOWN: Final = frozenset({_CONFIG, PREFIX + "HOME"})
-_SECRETS: Final = ("database_url", "redis_url", "vault_keys")
+_SECRETS: Final = ("database_url", "redis_url", "vault_keys", "oauth_apps")
 
 
 class SettingsError(Exception):
@@ -45,6 +47,8 @@ class Settings(BaseModel):
     """`redis://host:6379/0`, `rediss://…`, or `unix:///path/to/redis.sock`."""
     vault_keys: SecretStr | None = None
     """Keys of the vault, one a line, the newest first (`connection-health vault generate-key`)."""
+    oauth_apps: SecretStr | None = None
+    """Your OAuth applications at vendors, as TOML: `[hubspot]`, then `client_id = "…"` and `client_secret = "…"`."""
     platform_name: Annotated[str, Field(min_length=1, max_length=60)] = "Connection Health"
     """What pages and sentences call the operator of this software."""
     vendors_dir: Path | None = None
@@ -105,6 +109,17 @@ class Settings(BaseModel):
     def _are_targets(cls, value: str) -> str:
         parse_targets(value)
         return value
+
+    @field_validator("oauth_apps", mode="before")
+    @classmethod
+    def _are_applications(cls, value: object) -> object:
+        """Take the tables of a settings file as well as a text of its own."""
+        text = json.dumps(value) if isinstance(value, Mapping) else value
+        if isinstance(text, SecretStr):
+            text = text.get_secret_value()
+        if isinstance(text, str):
+            parse_applications(text)
+        return text
 
     @field_validator("public_url")
     @classmethod

@@ -14,11 +14,13 @@ from models.limits import Reservation
 from models.vault import Keyring
 from vendors.auth import token_urls
 from vendors.catalogue import Catalogue
+from vendors.connector import app_of
 from vendors.credentials_schema import Prepared
 from vendors.definition import Definition, LimitScope
 from vendors.dialect_files import DIALECTS, load_dialects
 from vendors.errors import VendorError
 from vendors.requests_made import base_url_of
+from worker.applications import Application, parse_applications
 from worker.attendance import Attendance
 from worker.errors import VaultNotConfiguredError
 from worker.in_flight import InFlight
@@ -140,6 +142,17 @@ class Station:
         if self.settings.vault_keys is None:
             raise VaultNotConfiguredError
         return Keyring.parse(self.settings.vault_keys.get_secret_value())
+
+    @cached_property
+    def applications(self) -> Mapping[str, Application]:
+        """The operator's own OAuth applications, by name."""
+        text = self.settings.oauth_apps
+        return {} if text is None else parse_applications(text.get_secret_value())
+
+    def application(self, definition: Definition) -> Mapping[str, object]:
+        """Return what the definition's `${app.…}` reads; nothing where the settings have no such application."""
+        found = self.applications.get(app_of(definition))
+        return {} if found is None else found.as_scope()
 
     @cached_property
     def transport(self) -> Transport:

@@ -1,7 +1,7 @@
 """Keeps what token endpoints gave out in the vault, over runs and workers; one renewal at a time per connection."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -9,6 +9,7 @@ import psycopg
 
 from models import vault
 from models.database import Database
+from models.errors import NotFoundError
 from models.vault import Keyring
 
 
@@ -17,7 +18,8 @@ class VaultTokens:
     """One connection's token, as `vendors.wire.TokenKeeper`.
 
     cred_version: of the credentials that this run opened. A token that was got with older credentials than those
-    now in force is never stored over what the newer ones brought.
+    now in force is never stored over what the newer ones brought; one that renews what is stored now, as a run does
+    that began before the customer consented anew, is: else the pair that the vendor still takes would be lost.
     """
 
     connection_id: UUID
@@ -53,13 +55,14 @@ class VaultTokenLock:
 
     def save(self, document: Mapping[str, object]) -> None:
         """Store and commit before returning: a single-use token that was renewed and not kept would be lost."""
-        vault.store_token(
-            self.db,
-            self.keeper.keyring,
-            self.keeper.connection_id,
-            document,
-            cred_version=self.keeper.cred_version,
+        keeper = self.keeper
+        was_stored = vault.store_token(
+            self.db, keeper.keyring, keeper.connection_id, document, cred_version=keeper.cred_version
         )
+        grant = document.get("for")
+        if not was_stored and grant is not None and self.document is not None and self.document.get("for") == grant:
+            with suppress(NotFoundError):  # deleted meanwhile: there is nothing left to keep it for
+                vault.store(self.db, keeper.keyring, keeper.connection_id, "token", document)
         self.db.commit()
         self.document = document
 
