@@ -15,7 +15,7 @@ from models.database import Statement, affected, atomic, row, rows
 from models.lists import ConnectionFilter, Order
 from models.tables import NEVER_RUN
 
-_FOLD_AT_ONCE: Final = 10_000
+FOLDED_AT_ONCE: Final = 10_000
 _LOCK: Final = 7_034_612_940_117
 
 _WITHIN: Final = """(%(vendor)s::text IS NULL OR vendor = %(vendor)s)
@@ -113,7 +113,7 @@ def fold(db: Connection[Any]) -> int:
         found = row(db, b"SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,))
         if not (found and found[0]):
             return 0
-        found = row(db, _FOLD, {"most": _FOLD_AT_ONCE})
+        found = row(db, _FOLD, {"most": FOLDED_AT_ONCE})
         folded = int(found[0]) if found else 0
         if folded:
             affected(db, b"DELETE FROM health_count WHERE n = 0")

@@ -4,12 +4,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
 import structlog
 from celery import Celery, signals
 
-from models import retention, runs
+from models import counts, retention, runs
 from models.errors import ModelsError
 from models.runs import ClaimedRun
 from models.vocabulary import Trigger
@@ -23,6 +24,9 @@ from worker.settings import Settings
 from worker.station import Station
 
 log = structlog.get_logger()
+
+_MOST_FOLDS: Final = 20
+"""In one go; what is left over is folded in the next."""
 
 
 def make_app(settings: Settings) -> Celery:
@@ -61,6 +65,7 @@ def make_app(settings: Settings) -> Celery:
         beat_schedule={
             "dispatch what is due": {"task": "worker.dispatch_due", "schedule": timedelta(seconds=1)},
             "put back what dead workers held": {"task": "worker.reap", "schedule": timedelta(seconds=5)},
+            "fold counts of healths": {"task": "worker.fold_counts", "schedule": timedelta(seconds=5)},
             "make partitions, purge what is old": {"task": "worker.purge", "schedule": timedelta(hours=1)},
         },
         beat_schedule_filename="",
@@ -119,6 +124,16 @@ def _add_tasks(app: Celery, station: Station, reaper: Reaper) -> None:
         """Put back what dead workers held."""
         with _told("reap.failed"):
             reaper.reap()
+
+    @app.task(name="worker.fold_counts", shared=False)
+    def fold_counts() -> None:
+        """Fold what changed of the counts by health into their sums, which makes counting cheap."""
+        with _told("fold_counts.failed"):
+            for _ in range(_MOST_FOLDS):
+                with station.control.transaction() as db:
+                    folded = counts.fold(db)
+                if folded < counts.FOLDED_AT_ONCE:
+                    return
 
     @app.task(name="worker.purge", shared=False)
     def purge() -> None:

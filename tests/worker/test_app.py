@@ -9,6 +9,7 @@ from celery import Celery
 from structlog.testing import capture_logs
 
 from models import runs
+from models.counts import health_counts
 from models.vocabulary import RunState, Trigger
 from simulator.server import Simulator
 from tests.worker.conftest import connect, settings_of
@@ -115,6 +116,7 @@ def test_a_hint_that_cannot_be_used_is_given_back_at_once(app: Celery, station: 
         pytest.param("worker.dispatch_due", "dispatch.failed", id="dispatch"),
         pytest.param("worker.reap", "reap.failed", id="reap"),
         pytest.param("worker.purge", "purge.failed", id="purge"),
+        pytest.param("worker.fold_counts", "fold_counts.failed", id="fold counts"),
         pytest.param("worker.sync_connection", "sync.not_begun", id="sync"),
     ],
 )
@@ -138,6 +140,16 @@ def test_purge_makes_partitions_and_dispatch_and_reap_find_nothing_to_do(app: Ce
     app.tasks["worker.reap"]()
     with station.database.transaction() as db:
         assert runs.queue_stats(db).running == 0
+
+
+def test_counts_are_folded_to_the_last_change(app: Celery, station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.counts.FOLDED_AT_ONCE", 2)
+    for _ in range(5):
+        connect(station, "plain", {"token": "a-token-of-a-test"}, {"port": 1})
+    app.tasks["worker.fold_counts"]()
+    with station.database.transaction() as db:
+        assert db.execute("SELECT count(*) FROM health_count_change").fetchone() == (0,)
+        assert health_counts(db)[None] == 5
 
 
 def test_messages_carry_nothing_that_redis_would_have_to_keep() -> None:

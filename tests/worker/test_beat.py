@@ -35,6 +35,7 @@ def test_the_schedule_is_what_keeps_everything_going(scheduler: StatelessSchedul
         "worker.dispatch_due",
         "worker.reap",
         "worker.purge",
+        "worker.fold_counts",
     }
     assert set(scheduler.app.tasks) >= {entry.task for entry in scheduler.schedule.values()}
 
