@@ -6,9 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.text import Text
 
-from classifier import PRECEDENCE, explain
-from classifier.dialect import Dialect
-from classifier.replay import NotReplayable, Stored, outcome_of
+from classifier import PRECEDENCE
 from classifier.verdict import Verdict
 from classifier.vocabulary import OWNER, HealthName
 from cli import output, waiting
@@ -23,6 +21,7 @@ from models import connections, history
 from models.connections import ConnectionView
 from models.history import HealthView
 from models.representations import change_document, connection_document, health_document
+from worker.explanation import explanation_document, judged_again
 
 app = typer.Typer(no_args_is_help=True, help="Why a connection is healthy or not.", rich_markup_mode=None)
 
@@ -61,9 +60,9 @@ def explain_health(ctx: typer.Context, connection: ConnectionId, *, as_json: Jso
         with at.control.connection() as db:
             view = _view(connections.get_connection(db, find_connection(db, connection)))
         platform = at.settings.platform_name
-        judged = None if view.health is None else _judge_again(view, view.health, at.dialect_of(view.vendor))
+        judged = None if view.health is None else judged_again(view, view.health, at.dialect_of(view.vendor))
     if as_json:
-        output.print_json(_explanation(view, judged))
+        output.print_json(explanation_document(view, judged))
         return
     if view.health is None:
         output.print_line("This connection has not finished a run yet, so there is nothing to explain.")
@@ -137,42 +136,6 @@ def _view(view: ConnectionView | None) -> ConnectionView:
     if view is None:
         raise NotThereError("the connection is gone")
     return view
-
-
-def _judge_again(view: ConnectionView, health: HealthView, dialect: Dialect | None) -> Verdict | None:
-    """Return the verdict on the stored evidence with the rules asked on the way, None where no exchange decided."""
-    stored = Stored(
-        vendor=view.vendor,
-        judged_at=health.classified_at,
-        name=health.name,
-        reason=health.reason,
-        rule=health.rule,
-        evidence=health.evidence,
-        data_types=health.data_types,
-    )
-    outcome = outcome_of(stored)
-    return None if isinstance(outcome, NotReplayable) else explain(outcome, dialect)
-
-
-def _explanation(view: ConnectionView, judged: Verdict | None) -> dict[str, object]:
-    health = view.health
-    if health is None:
-        return {"connection_id": view.connection_id, "health": None}
-    trace = [] if judged is None else judged.trace
-    return {
-        "connection_id": view.connection_id,
-        "health": health_document(health),
-        "evidence": health.evidence,
-        "rule": health.rule,
-        "rules_asked": [
-            {"stage": step.stage, "rule": step.rule, "saw": step.saw, "fired": step.fired} for step in trace
-        ],
-        "data_types": health.data_types,
-        "precedence": [str(name) for name in PRECEDENCE],
-        "resolution_owner": health.owner,
-        "next_step": health.next_step,
-        "retry_at": health.retry_at,
-    }
 
 
 def _print_explanation(view: ConnectionView, health: HealthView, judged: Verdict | None, platform: str) -> None:

@@ -3,11 +3,9 @@
 import os
 import sys
 
-import uvicorn
-
 from models.errors import ModelsError
-from web.app import make_app
 from web.desk import Desk
+from web.server import make_server
 from worker import journal
 from worker.errors import WorkerError
 from worker.settings import Settings, SettingsError
@@ -24,21 +22,7 @@ def main() -> int:
     except (SettingsError, ModelsError, WorkerError) as error:
         sys.stderr.write(f"connection-health web: {error}\n")
         return 1
-    server = uvicorn.Server(
-        uvicorn.Config(
-            make_app(desk),
-            host=settings.http_host,
-            port=settings.http_port,
-            http="httptools",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=settings.http_drain_s,
-        )
-    )
-    server.run()
+    make_server(desk).run()
     return 0
 
 

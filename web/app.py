@@ -2,19 +2,27 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from web import operations, problems
-from web.api import API
+from web.api import ROUTERS
 from web.desk import Desk
 from web.metrics import Metrics
 from web.middleware import REQUEST_ID, RequestMiddleware
+from web.schema import openapi_of
 
 VERSION: Final = "1"
 SUMMARY: Final = "Connections to your customers' vendors, their health, and who must act."
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        app.openapi_schema = openapi_of(app)
+    return app.openapi_schema
 
 
 def make_app(desk: Desk) -> FastAPI:
@@ -38,9 +46,14 @@ def make_app(desk: Desk) -> FastAPI:
     )
     app.state.desk = desk
     app.state.metrics = Metrics()
+    app.state.readiness = operations.readiness(desk)
+    app.state.healths = operations.healths(desk)
     problems.install(app)
-    app.include_router(operations.router)
-    app.include_router(API)
+    routers = (operations.router, *ROUTERS)
+    for router in routers:
+        app.include_router(router)
+    app.state.api_routes = [route for router in routers for route in router.routes]
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     if origins:
         app.add_middleware(

@@ -1,11 +1,13 @@
 """Counters for /metrics, in Prometheus' text format. Of a request stands its route there, never its address."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from classifier.vocabulary import OWNER, HealthName
 
 MEDIA_TYPE: Final = CONTENT_TYPE_LATEST
 _BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -28,6 +30,20 @@ class Metrics:
             registry=self.registry,
         )
         self._in_flight = Gauge(f"{prefix}requests_in_flight", "Requests being answered.", registry=self.registry)
+
+        self._connections = Gauge(
+            "connection_health_connections",
+            "Connections by health, without deleted ones; at most some seconds old.",
+            ["health", "resolution_owner"],
+            registry=self.registry,
+        )
+
+    def set_healths(self, counted: Mapping[str, int] | None) -> None:
+        """Show how many connections there are of each health; None: nobody knows just now."""
+        self._connections.clear()
+        for name, number in (counted or {}).items():
+            owner = "" if name not in set(HealthName) else OWNER[HealthName(name)].value
+            self._connections.labels(name, owner).set(number)
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:

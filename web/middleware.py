@@ -12,12 +12,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.metrics import Metrics
-from web.problems import Problem, response_of
+from web.problems import Problem, response_of, unforeseen
 
 log = structlog.get_logger()
 
 REQUEST_ID: Final = "x-request-id"
 _ID_SHAPE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 _SECURE: Final = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -46,7 +47,10 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = scope["request_id"] = given if _ID_SHAPE.fullmatch(given) else str(uuid4())
+        request_id = given if _ID_SHAPE.fullmatch(given) else str(uuid4())
+        is_head = scope["method"] == "HEAD"
+        # A HEAD is a GET whose body stays here, so that every address that can be got can be asked for its head.
+        asked = {**scope, "method": "GET" if is_head else scope["method"], "request_id": request_id}
         began_s = time.perf_counter()
         status = 0
 
@@ -58,26 +62,31 @@ class RequestMiddleware:
                 headers[REQUEST_ID] = request_id
                 for name, value in _SECURE.items():
                     headers.setdefault(name, value)
+            elif is_head:
+                message = {**message, "body": b""}
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id), self._metrics.in_flight():
             try:
                 body = await self._body(scope, receive)
-                await self._app(scope, _replayed(body, receive), answer)
+                await self._app(asked, _replayed(body, receive), answer)
             except Problem as problem:
-                await response_of(problem, request_id)(scope, receive, answer)
+                await response_of(problem, request_id)(asked, receive, answer)
+            except Exception as error:
+                if status:  # the answer has begun: all that is left is to hang up
+                    raise
+                await unforeseen(error, request_id)(asked, receive, answer)
             finally:
                 took_s = time.perf_counter() - began_s
-                route = scope.get("route")
-                path = getattr(route, "path", "(none)")
-                self._metrics.observe(scope["method"], path, status, took_s)
+                path = getattr(asked.get("route"), "path", "(none)")
+                self._metrics.observe(_counted_method(scope["method"]), path, status, took_s)
                 log.info(
                     "request.answered",
                     method=scope["method"],
                     path=path,
                     status=status,
                     took_ms=round(took_s * 1000, 1),
-                    actor=scope.get("actor"),
+                    actor=asked.get("actor"),
                 )
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
@@ -110,6 +119,11 @@ class RequestMiddleware:
             f"A body has at most {self._largest_body} bytes.",
             headers={"connection": "close"},
         )
+
+
+def _counted_method(method: str) -> str:
+    # A client may send any word at all; each new one would be a counter more.
+    return method if method in _METHODS else "other"
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -6,12 +6,15 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
+import psycopg
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from models.errors import (
+    ChangedMeanwhileError,
     DatabaseUnreachableError,
     InvalidValueError,
     InviteRefusedError,
@@ -104,7 +107,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     for kind in _TRANSLATIONS:
         app.add_exception_handler(kind, _translated)
-    app.add_exception_handler(Exception, _unforeseen)
 
 
 def request_id_of(request: Request) -> str:
@@ -120,11 +122,27 @@ def _problem(request: Request, error: Exception) -> Response:
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - likewise
     status = HTTPStatus(error.status_code)
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"allow": ", ".join(_methods_at(request))}
+        if request.method == "OPTIONS":
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
     detail = {
         HTTPStatus.NOT_FOUND: "There is nothing at this address.",
         HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not possible here.",
     }.get(status, str(error.detail))
-    return response_of(Problem(status, detail, headers=error.headers), request_id_of(request))
+    return response_of(Problem(status, detail, headers=headers), request_id_of(request))
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Return what is possible at an address, over all routes: the framework knows of the first one only."""
+    found = {"OPTIONS"}
+    for route in request.app.state.api_routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= set(route.methods)
+    if "GET" in found:
+        found.add("HEAD")
+    return sorted(found)
 
 
 def _invalid(request: Request, error: Exception) -> Response:
@@ -174,11 +192,15 @@ _TRANSLATIONS: Final[Mapping[type[Exception], Callable[[Any], Problem]]] = {
     UnknownVendorError: lambda error: unacceptable(_sentence(str(error)), Fault(detail=str(error), pointer="/vendor")),
     InvalidCredentialsError: _refused_fields,
     CredentialsRefusedError: lambda error: unacceptable(
-        _sentence(str(error)), Fault(detail=error.message, pointer="/credentials")
+        str(error),
+        Fault(detail=error.message, pointer="/credentials"),
+        more={"verdict": {"name": error.name, "reason": error.reason, "is_refusal": error.is_refusal}},
     ),
     RepeatedDifferentlyError: lambda error: unacceptable(_sentence(str(error))),
     RepeatedTooSoonError: lambda error: _later(HTTPStatus.CONFLICT, _sentence(str(error)), AGAIN_SOON_S),
+    ChangedMeanwhileError: lambda error: Problem(HTTPStatus.PRECONDITION_FAILED, _sentence(str(error))),
     TakenOverError: lambda error: _later(HTTPStatus.CONFLICT, _sentence(str(error)), AGAIN_SOON_S),
+    psycopg.OperationalError: lambda _: _later(HTTPStatus.SERVICE_UNAVAILABLE, _AWAY, AGAIN_LATER_S),
     DatabaseUnreachableError: lambda _: _later(HTTPStatus.SERVICE_UNAVAILABLE, _AWAY, AGAIN_LATER_S),
     SchemaError: lambda _: _later(HTTPStatus.SERVICE_UNAVAILABLE, _AWAY, AGAIN_LATER_S),
     DefinitionError: lambda _: _ours("This vendor's definition is broken"),
@@ -199,10 +221,11 @@ def _translated(request: Request, error: Exception) -> Response:
     return response_of(problem, request_id_of(request))
 
 
-def _unforeseen(request: Request, error: Exception) -> Response:
+def unforeseen(error: Exception, request_id: str) -> Response:
+    """Log what nobody foresaw, and return an answer that says nothing of it."""
     log.error("request.broke", error=type(error).__name__, exc_info=error)
     problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something broke on our side; the request id finds it.")
-    return response_of(problem, request_id_of(request))
+    return response_of(problem, request_id)
 
 
 def _part(part: str) -> str:

@@ -1,9 +1,31 @@
 """The JSON API below /v1."""
 
+from typing import Final
+
 from fastapi import APIRouter
 
-from web.api import connections, organizations
+from web.api import (
+    audits,
+    connections,
+    connectors,
+    healths,
+    invites,
+    jobs,
+    keys,
+    organizations,
+    probes,
+    records,
+)
 
-API = APIRouter(prefix="/v1")
-API.include_router(organizations.router)
-API.include_router(connections.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    organizations.router,
+    connections.router,
+    probes.router,
+    jobs.router,
+    healths.router,
+    records.router,
+    connectors.router,
+    invites.router,
+    keys.router,
+    audits.router,
+)

@@ -117,6 +117,11 @@ def _with_key_or_invite(
 ) -> Principal:
     if key or not token:
         return _principal(request, desk, key, Scope.WRITE)
+    return invited(request, desk, token)
+
+
+def invited(request: Request, desk: Desk, token: str) -> Principal:
+    """Return who holds an invite token, and count their request. Raises InviteRefusedError, Problem (429)."""
     with desk.database.connection() as db:
         invite = invites.open_invite(db, desk.keyring, token)
     principal = Principal(
