@@ -38,16 +38,14 @@ class Keeper:
         self._renewing = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
         self._draining = threading.Thread(target=self._drain, name="drain", daemon=True)
 
-    def start(self, *, patiently: bool = False) -> None:
-        """Take the lease, start the threads. Raises what the database raises.
+    def start(self) -> None:
+        """Take the lease, start the threads. Where the database is just away, the next renewal takes it.
 
-        patiently: where the database is away, leave the lease to the next renewal, and claim nothing until then.
+        It must not raise: the worker would go on without its threads, begin nothing, and use up every hint it gets.
         """
         try:
             self._station.lease.acquire(self._station.control)
         except DATABASE_TROUBLE as error:
-            if not patiently:
-                raise
             log.warning("worker.lease_not_taken", error=first_line(error))
         self._renewing.start()
         self._watchdog.start()
@@ -182,8 +180,8 @@ class PreforkChild:
         self._looking = threading.Thread(target=self._look_out, name="look out", daemon=True)
 
     def start(self) -> None:
-        """Take the lease, start the threads. Its pool would keep a child that could not, and feed it hints for ever."""
-        self._keeper.start(patiently=True)
+        """Take the lease, start the threads."""
+        self._keeper.start()
         self._looking.start()
 
     def stop(self) -> None:
