@@ -1,10 +1,14 @@
 """The vendors' limits over all workers: how many runs at a time, and how many requests in a time.
 
 Requests are counted in PostgreSQL, a row per scope and period, so that the count survives the loss of Redis and a
-restart. A period is cut into twenty buckets, and what was granted in the last twenty-one never exceeds the limit: so no
+restart. A period is cut into fifty buckets, and what was granted in the last fifty-one never exceeds the limit: so no
 window of the period, wherever it begins, sees more, and a whole limit may still go at once. (A leaky bucket that may be
-full when a window begins lets through nearly twice the limit in it; one that may not is useless for ten a minute.) Two
-per cent are added to the period for what the network crowds together, so 93 of 100 are used under constant pressure.
+full when a window begins lets through nearly twice the limit in it; one that may not is useless for ten a minute.) Six
+per cent are added to the period: a request reaches the vendor somewhat after it was granted, and one that took longer
+than the next is crowded together with it. So 92 of 100 are used under constant pressure.
+
+A scope's row is found by its period alone, so that a limit may be raised and lowered at any time. Whoever changes
+BUCKETS or LATE_SHARE changes how time is counted in rows that others, of the version before, still count in.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,23 +20,29 @@ from psycopg import Connection
 from models.database import Statement, affected, rows
 from models.errors import InvalidValueError
 
-BUCKETS: Final = 20
-_MARGIN: Final = 1.02
+BUCKETS: Final = 50
+LATE_SHARE: Final = 0.06
+"""By this part of a period, one request may reach the vendor later after it was granted than another."""
 _PAUSE_MS: Final = 0
 """per_ms of the row that holds a pause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """What was granted. wait_s: when to ask again for what was not; 0 where everything was granted."""
+    """What was granted. wait_s: when to ask again for what was not; 0 where everything was granted.
+
+    held_up_s: how long others were in the way before it was granted, at the least.
+    """
 
     granted: int
     wait_s: float
+    held_up_s: float = 0.0
 
 
 # The rows are locked first, always in the order of their key, and the clock is read after that: now() is as old as the
-# transaction, and whoever waited for the lock would look at a time that has passed. A clock that was put back finds the
-# newest bucket ahead of it and counts there. All rows grant as much as the least of them can.
+# transaction, and whoever waited for the lock would look at a time that has passed. Where the clock was put back, all
+# that is counted counts as of now: that holds back for one period, and not until the old time is reached again. All
+# rows grant as much as the least of them can.
 _RESERVE: Final = Statement(f"""
 WITH rate AS (
   SELECT * FROM unnest(%(per_ms)s::bigint[], %(width_us)s::bigint[], %(most)s::bigint[]) AS r (per_ms, width_us, most)
@@ -41,10 +51,10 @@ WITH rate AS (
    WHERE l.scope_key = %(scope_key)s AND l.per_ms = ANY(%(per_ms)s::bigint[])
    ORDER BY l.per_ms FOR UPDATE
 ), clock AS MATERIALIZED (
-  SELECT clock_timestamp() AS at, count(*) AS found FROM held
+  SELECT clock_timestamp() AS at, statement_timestamp() AS asked_at, count(*) AS found FROM held
 ), aged AS MATERIALIZED (
   SELECT r.per_ms, r.width_us, r.most, c.at, h.paused_until, h.bucket AS was, h.counts,
-         greatest(h.bucket, floor(extract(epoch FROM c.at) * 1000000 / r.width_us)::bigint) AS bucket
+         floor(extract(epoch FROM c.at) * 1000000 / r.width_us)::bigint AS bucket
     FROM rate r JOIN held h ON h.per_ms = r.per_ms CROSS JOIN clock c
    WHERE c.found = cardinality(%(per_ms)s::bigint[])
 ), free AS MATERIALIZED (
@@ -52,7 +62,9 @@ WITH rate AS (
          CASE WHEN a.per_ms = {_PAUSE_MS} THEN CASE WHEN a.paused_until > a.at THEN 0 ELSE %(want)s END
               ELSE greatest(0, a.most - (SELECT sum(n) FROM unnest(k.kept) AS n)) END AS tokens
     FROM aged a CROSS JOIN LATERAL (
-      SELECT CASE WHEN a.bucket - a.was > {BUCKETS} THEN array_fill(0, ARRAY[{BUCKETS + 1}])
+      SELECT CASE WHEN a.bucket < a.was
+                  THEN ARRAY[(SELECT sum(n) FROM unnest(a.counts) AS n)::integer] || array_fill(0, ARRAY[{BUCKETS}])
+                  WHEN a.bucket - a.was > {BUCKETS} THEN array_fill(0, ARRAY[{BUCKETS + 1}])
                   ELSE array_fill(0, ARRAY[(a.bucket - a.was)::integer])
                        || a.counts[1 : {BUCKETS + 1} - (a.bucket - a.was)::integer] END AS kept) k
 ), grantable AS MATERIALIZED (
@@ -70,7 +82,8 @@ WITH rate AS (
     FROM free f CROSS JOIN grantable g
    WHERE l.scope_key = %(scope_key)s AND l.per_ms = f.per_ms AND f.per_ms > {_PAUSE_MS} AND g.tokens > 0
 )
-SELECT g.found, g.tokens, g.wait_s FROM grantable g""")  # noqa: S608 - put together from this module's constants
+SELECT g.found, g.tokens, g.wait_s, extract(epoch FROM c.at - c.asked_at)::double precision
+  FROM grantable g CROSS JOIN clock c""")  # noqa: S608 - put together from this module's constants
 
 _MAKE_ROWS: Final = Statement("""
 INSERT INTO rate_limit (scope_key, per_ms)
@@ -92,17 +105,17 @@ def reserve(db: Connection[Any], scope_key: str, rates: Sequence[tuple[int, floa
     params = {
         "scope_key": scope_key,
         "per_ms": list(asked),
-        "width_us": [max(1, round(per_ms * 1000 * _MARGIN / BUCKETS)) for per_ms in asked],
+        "width_us": [max(1, round(per_ms * 1000 * (1 + LATE_SHARE) / BUCKETS)) for per_ms in asked],
         "most": list(asked.values()),
         "want": max(0, want),
     }
-    found, granted, wait_s = rows(db, _RESERVE, params)[0]
+    found, granted, wait_s, held_up_s = rows(db, _RESERVE, params)[0]
     if found < len(asked):
         affected(db, _MAKE_ROWS, params)
-        _, granted, wait_s = rows(db, _RESERVE, params)[0]
+        _, granted, wait_s, held_up_s = rows(db, _RESERVE, params)[0]
     if granted >= want:
-        return Reservation(granted=want, wait_s=0.0)
-    return Reservation(granted=granted, wait_s=max(0.001, wait_s or 0.0))
+        return Reservation(granted=want, wait_s=0.0, held_up_s=held_up_s)
+    return Reservation(granted=granted, wait_s=max(0.001, wait_s or 0.0), held_up_s=held_up_s)
 
 
 def _period_ms(limit: int, per_s: float) -> int:

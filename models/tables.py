@@ -437,7 +437,7 @@ sighting = _table(
     settings=_HOT,
 )
 
-# Requests, counted in buckets of a twentieth of the period, newest first; bucket: number of the newest one since 1970.
+# Requests, counted in buckets of a fiftieth of the period, newest first; bucket: number of the newest one since 1970.
 # per_ms 0: the row of a pause.
 rate_limit = _table(
     "rate_limit",

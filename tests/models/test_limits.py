@@ -12,7 +12,8 @@ Db = psycopg.Connection[Any]
 
 
 def test_a_whole_limit_may_go_at_once_and_no_more(db: Db) -> None:
-    assert limits.reserve(db, "a", [(10, 60.0)], 7) == limits.Reservation(granted=7, wait_s=0.0)
+    first = limits.reserve(db, "a", [(10, 60.0)], 7)
+    assert (first.granted, first.wait_s) == (7, 0.0)
     second = limits.reserve(db, "a", [(10, 60.0)], 7)
     assert second.granted == 3
     third = limits.reserve(db, "a", [(10, 60.0)])
@@ -58,6 +59,17 @@ def test_a_clock_that_was_put_back_grants_no_second_limit(db: Db) -> None:
     assert limits.reserve(db, "a", [(10, 60.0)]).granted == 0
 
 
+@pytest.mark.parametrize("back", [1, 1000, 1_000_000])
+def test_a_clock_that_was_put_back_holds_back_for_one_period_at_most(db: Db, back: int) -> None:
+    """However far: else a limit would stand still until the old time is reached again."""
+    assert limits.reserve(db, "a", [(10, 60.0)], 4).granted == 4
+    db.execute("UPDATE rate_limit SET bucket = bucket + %s WHERE scope_key = 'a' AND per_ms > 0", (back,))
+    assert limits.reserve(db, "a", [(10, 60.0)], 10).granted == 6, "what was counted before counts"
+    refused = limits.reserve(db, "a", [(10, 60.0)])
+    assert refused.granted == 0
+    assert refused.wait_s < 66
+
+
 @pytest.mark.parametrize("rate", [(0, 1.0), (1, 0.0), (1, float("nan")), (1, -1.0), (-1, 1.0)])
 def test_a_rate_that_is_none_is_refused(db: Db, rate: tuple[int, float]) -> None:
     with pytest.raises(InvalidValueError, match="at least 1 request"):
@@ -91,6 +103,21 @@ def test_who_comes_second_waits_for_the_count_of_the_first(fresh_database_url: s
             limits.reserve(second, "a", [(1, 60.0)])
         first.commit()
         assert limits.reserve(second, "a", [(1, 60.0)]).granted == 0
+
+
+def test_who_was_held_up_by_others_is_told_for_how_long(fresh_database_url: str) -> None:
+    """A token is good for a while from when it was granted, which for whoever waited is later than when it asked."""
+    with psycopg.connect(fresh_database_url) as first, psycopg.connect(fresh_database_url, autocommit=True) as second:
+        limits.reserve(second, "a", [(2, 60.0)], 0)  # the rows are there
+        assert limits.reserve(first, "a", [(2, 60.0)]).granted == 1
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(limits.reserve, second, "a", [(2, 60.0)])
+            with psycopg.connect(fresh_database_url, autocommit=True) as third:
+                while not third.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall():
+                    time.sleep(0.01)
+                time.sleep(0.1)
+            first.commit()
+            assert waiting.result(30).held_up_s >= 0.1
 
 
 def test_many_takers_get_no_more_than_the_windows_allow_and_most_of_it(fresh_database_url: str) -> None:

@@ -1,31 +1,41 @@
 """Keeps all our workers together within what a vendor allows. The counting is done in one shared store.
 
-Tokens are taken before each request, one for each request. Where a vendor allows many in a second, several are taken at
-once and spent within a short hold. A held token is spent later than it was counted, so the store is asked for windows
-longer by that hold: what is granted within `per_s + hold_s` is spent within any `per_s`, by however many processes.
-Tokens not spent within the hold are lost: under-use, never over-use.
+A token is taken before each request, and again once there is a connection where making one took long: a token is good
+for a short hold only, counted from when it was granted at the earliest, so that a process that was held up (frozen, or
+by a slow handshake) does not spend in one window what was counted in another. The store counts in windows that are
+longer by that hold and half as much (`models.limits`): by the one for tokens that are spent late, by the other for the
+way to the vendor.
+
+Where a vendor allows many in a second, several are taken at once, for the runs of this process that wait for one. What
+is not spent within the hold is lost: under-use, never over-use. So where tokens are scarce, as many are taken as there
+are runs that wait, and one thread of a process asks for all of them.
 """
 
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final, NamedTuple, Protocol
 
 from classifier.retry_time import retry_at
+from models.limits import LATE_SHARE
 from vendors.definition import Limits, Rate
 from worker.wire.budget import Budget
 from worker.wire.errors import RateLimitedLocallyError
 
 LONGEST_WAIT_S: Final = 30.0
-_HOLD_SHARE: Final = 0.02  # of the shortest window: so much of the vendor's allowance goes unused
+_HOLD_SHARE: Final = LATE_SHARE * 2 / 3  # of the shortest window
 _LONGEST_HOLD_S: Final = 1.0
+_SHORTEST_HOLD_S: Final = 0.02  # less would be over before the store has answered
 _LONGEST_PAUSE_S: Final = 86_400.0
+_FOR_EVER: Final = float("inf")
+_MANY_SCOPES: Final = 1024
 
 
 class Reservation(Protocol):
-    """What a store granted. granted: tokens, 0 to want; wait_s: until asking again makes sense, where none were."""
+    """What a store granted. granted: tokens, 0 to want; wait_s: until asking again for the rest makes sense."""
 
     @property
     def granted(self) -> int:
@@ -34,6 +44,10 @@ class Reservation(Protocol):
     @property
     def wait_s(self) -> float:
         """How long until the next one may."""
+
+    @property
+    def held_up_s(self) -> float:
+        """How long after it was asked the store granted, at the least, by its own clock."""
 
 
 class LimitStore(Protocol):
@@ -51,54 +65,117 @@ class _Held(NamedTuple):
     until: float
 
 
+class _Scope:
+    """What a process knows of one scope. waiting: runs that want a token now; asking: held by the one that asks."""
+
+    __slots__ = ("asking", "dry_until", "held", "paused_until", "scarce_until", "waiting")
+
+    def __init__(self) -> None:
+        self.asking = threading.Lock()
+        self.held = _Held(0, 0.0)
+        self.waiting = 0
+        self.paused_until = self.dry_until = self.scarce_until = 0.0
+
+    def is_idle(self, now: float) -> bool:
+        """Say whether forgetting it would change nothing."""
+        known_until = max(self.paused_until, self.dry_until, self.scarce_until, self.held.until)
+        return not self.waiting and known_until <= now
+
+
 class TokenPurse:
-    """Tokens that this process took and has not spent, shared by its runs. Also knows pauses, to spare the store."""
+    """Tokens that this process took and has not spent, shared by its runs. Also knows what would be asked in vain."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[str, _Held] = {}
-        self._paused: dict[str, float] = {}
+        self._scopes: dict[str, _Scope] = {}
 
-    def spend(self, scope_key: str) -> bool:
-        """Spend a held token. False: there is none."""
-        if scope_key not in self._held:
-            return False
+    @contextmanager
+    def waiting(self, scope_key: str) -> Iterator[None]:
+        """Count the caller among those who want a token while the block runs."""
         with self._lock:
-            held = self._held.get(scope_key)
-            if held is None:
-                return False
-            if held.until <= monotonic() or held.tokens < 1:
-                del self._held[scope_key]
-                return False
-            if held.tokens == 1:
-                del self._held[scope_key]
-            else:
-                self._held[scope_key] = _Held(held.tokens - 1, held.until)
-            return True
+            scope = self._scope(scope_key)
+            scope.waiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                scope.waiting -= 1
 
-    def put(self, scope_key: str, tokens: int, hold_s: float) -> None:
+    def _scope(self, scope_key: str) -> _Scope:
+        scope = self._scopes.get(scope_key)
+        if scope is None:
+            if len(self._scopes) >= _MANY_SCOPES:  # one a connection: they must not pile up
+                now = monotonic()
+                self._scopes = {key: each for key, each in self._scopes.items() if not each.is_idle(now)}
+            scope = self._scopes[scope_key] = _Scope()
+        return scope
+
+    def asking(self, scope_key: str) -> threading.Lock:
+        """Return the lock of whoever asks the store. For a caller that is waiting."""
+        return self._scopes[scope_key].asking
+
+    def spend(self, scope_key: str) -> float | None:
+        """Spend a held token; return until when it is good. None: there is none."""
+        with self._lock:
+            scope = self._scopes.get(scope_key)
+            if scope is None or scope.held.tokens < 1 or scope.held.until <= monotonic():
+                return None
+            scope.held = _Held(scope.held.tokens - 1, scope.held.until)
+            return scope.held.until
+
+    def share(self, scope_key: str, most: int) -> int:
+        """Return how many tokens to ask for: where they are scarce, no more than are wanted at this moment."""
+        with self._lock:
+            scope = self._scopes[scope_key]
+            return most if scope.scarce_until <= monotonic() else max(1, min(most, scope.waiting))
+
+    def put(self, scope_key: str, tokens: int, until: float) -> None:
         """Hold tokens for a while. What is held already is held no longer than before, so it is given up."""
         with self._lock:
-            self._held[scope_key] = _Held(tokens, monotonic() + hold_s)
+            self._scope(scope_key).held = _Held(tokens, until)
+
+    def dry(self, scope_key: str, for_s: float, scarce_s: float) -> None:
+        """Remember that the store has nothing left for so long, and that tokens are scarce for somewhat longer."""
+        with self._lock:
+            scope = self._scope(scope_key)
+            scope.dry_until = max(scope.dry_until, monotonic() + for_s)
+            scope.scarce_until = scope.dry_until + scarce_s
 
     def pause(self, scope_key: str, for_s: float) -> None:
         """Give up what is held, and remember the pause."""
         with self._lock:
-            self._held.pop(scope_key, None)
-            now = monotonic()
-            self._paused = {key: until for key, until in self._paused.items() if until > now}
-            self._paused[scope_key] = max(self._paused.get(scope_key, 0.0), now + for_s)
+            scope = self._scope(scope_key)
+            scope.held = _Held(0, 0.0)
+            scope.paused_until = max(scope.paused_until, monotonic() + for_s)
 
     def paused_for_s(self, scope_key: str) -> float:
         """Return how long the scope is still paused, as far as this process knows; 0 where it is not."""
-        until = self._paused.get(scope_key)
-        return 0.0 if until is None else max(0.0, until - monotonic())
+        scope = self._scopes.get(scope_key)
+        return 0.0 if scope is None else max(0.0, scope.paused_until - monotonic())
+
+    def vain_for_s(self, scope_key: str) -> float:
+        """Return how long it is still of no use to ask the store; 0 where it may be."""
+        scope = self._scopes.get(scope_key)
+        return 0.0 if scope is None else max(0.0, max(scope.paused_until, scope.dry_until) - monotonic())
 
 
 class Limiter:
     """One run's way to the shared limit. longest_wait_s: a run that would have to wait longer ends, and comes back."""
 
-    __slots__ = ("_asked", "_chunk", "_hold_s", "_limits", "_longest_wait_s", "_now", "_purse", "_store", "scope_key")
+    __slots__ = (
+        "_asked",
+        "_chunk",
+        "_counts_nothing",
+        "_good_until",
+        "_hold_s",
+        "_limits",
+        "_longest_wait_s",
+        "_now",
+        "_purse",
+        "_scarce_s",
+        "_store",
+        "scope_key",
+    )
 
     def __init__(
         self,
@@ -113,31 +190,77 @@ class Limiter:
         self._store, self.scope_key, self._limits, self._purse = store, scope_key, limits, purse
         self._longest_wait_s, self._now = longest_wait_s, now
         self._chunk, self._hold_s = _chunk_of(limits.rates)
-        self._asked = tuple((rate.limit, rate.per_s + self._hold_s) for rate in limits.rates)
+        self._scarce_s = min((rate.per_s for rate in limits.rates), default=0.0)
+        self._asked = tuple((rate.limit, rate.per_s) for rate in limits.rates)
+        self._counts_nothing = not limits.rates and limits.remaining_header is None
+        self._good_until = _FOR_EVER
 
     def take(self, budget: Budget, sleep: Callable[[float], None]) -> float:
         """Take one token, waiting for it as long as need be. Returns the seconds waited.
 
         Raises RateLimitedLocallyError where the wait is longer than a run may wait or than the budget.
         """
+        if self._counts_nothing and not self._purse.paused_for_s(self.scope_key):
+            return 0.0
+        good_until = self._purse.spend(self.scope_key)
+        if good_until is not None and not self._purse.paused_for_s(self.scope_key):
+            self._good_until = good_until
+            return 0.0
+        with self._purse.waiting(self.scope_key):
+            return self._wait_for_one(budget, sleep)
+
+    def renew(self, budget: Budget, sleep: Callable[[float], None]) -> float:
+        """Take another token where the one that was taken is good no longer. Returns and raises what `take` does."""
         waited_s = 0.0
+        while monotonic() > self._good_until:
+            waited_s += self.take(budget, sleep)
+        return waited_s
+
+    def _wait_for_one(self, budget: Budget, sleep: Callable[[float], None]) -> float:
+        started, waited_s = monotonic(), 0.0
         while True:
-            wait_s = self._purse.paused_for_s(self.scope_key)
+            wait_s = self._purse.vain_for_s(self.scope_key)
             if not wait_s:
-                if not self._asked and self._limits.remaining_header is None:
-                    return waited_s  # nothing to count and nobody to hear of pauses from
-                if self._purse.spend(self.scope_key):
+                wait_s = self._asked_for_one(budget)
+                if not wait_s:
                     return waited_s
-                reservation = self._store.reserve(self.scope_key, self._asked, self._chunk)
-                if reservation.granted:
-                    if reservation.granted > 1:
-                        self._purse.put(self.scope_key, reservation.granted - 1, self._hold_s)
-                    return waited_s
-                wait_s = max(0.001, reservation.wait_s)
-            if waited_s + wait_s > self._longest_wait_s or wait_s >= budget.remaining_s():
+            over_s = max(waited_s, monotonic() - started) + wait_s
+            if over_s > self._longest_wait_s or wait_s >= budget.remaining_s():
                 raise RateLimitedLocallyError(self.scope_key, wait_s, self._now() + timedelta(seconds=wait_s))
             sleep(wait_s)
             waited_s += wait_s
+
+    def _asked_for_one(self, budget: Budget) -> float:
+        """Have a token (0), or return the seconds until asking again makes sense. One thread of a process asks."""
+        if self._counts_nothing:  # a pause was all there was
+            return 0.0
+        lock = self._purse.asking(self.scope_key)
+        if not lock.acquire(timeout=max(0.001, min(budget.remaining_s(), self._longest_wait_s))):
+            return self._longest_wait_s  # the store does not answer
+        try:
+            good_until = self._purse.spend(self.scope_key)
+            if good_until is not None:
+                self._good_until = good_until
+                return 0.0
+            wait_s = self._purse.vain_for_s(self.scope_key)
+            return wait_s or self._reserved()
+        finally:
+            lock.release()
+
+    def _reserved(self) -> float:
+        asked_at = monotonic()
+        reservation = self._store.reserve(self.scope_key, self._asked, self._purse.share(self.scope_key, self._chunk))
+        good_until = asked_at + reservation.held_up_s + self._hold_s if self._asked else _FOR_EVER
+        if reservation.wait_s:
+            self._purse.dry(self.scope_key, reservation.wait_s, self._scarce_s)
+        if not reservation.granted:
+            return max(0.001, reservation.wait_s)
+        if monotonic() > good_until:
+            return 0.001  # the answer came too late to be used: lost
+        if reservation.granted > 1:
+            self._purse.put(self.scope_key, reservation.granted - 1, good_until)
+        self._good_until = good_until
+        return 0.0
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Read the headers that the definition names: nothing remaining pauses the scope until the reset."""
@@ -159,12 +282,11 @@ class Limiter:
 
 
 def _chunk_of(rates: Sequence[Rate]) -> tuple[int, float]:
-    """Return how many tokens are taken at once, and for how long they may be held."""
+    """Return how many tokens are taken at once at most, and for how long each is good."""
     if not rates:
-        return 1, 0.0
-    hold_s = min(_LONGEST_HOLD_S, _HOLD_SHARE * min(rate.per_s for rate in rates))
-    chunk = int(min(hold_s * rate.limit / rate.per_s for rate in rates))
-    return (chunk, hold_s) if chunk > 1 else (1, 0.0)
+        return 1, _FOR_EVER
+    hold_s = min(_LONGEST_HOLD_S, max(_SHORTEST_HOLD_S, _HOLD_SHARE * min(rate.per_s for rate in rates)))
+    return max(1, int(min(hold_s * rate.limit / rate.per_s for rate in rates))), hold_s
 
 
 def _number(text: str) -> float | None:

@@ -346,7 +346,15 @@ class VendorSession:
         if self._aborted is not None:
             cut.end(self._aborted)
         raw: Any = self._transport.deliver(
-            ready, origin, policy=self._guard.policy, cut=cut, connect_timeout_s=connect_s, read_timeout_s=read_s
+            ready,
+            origin,
+            policy=self._guard.policy,
+            cut=cut,
+            connect_timeout_s=connect_s,
+            read_timeout_s=read_s,
+            ready=None
+            if self._limiter is None
+            else functools.partial(self._renew_token, self._limiter, under_way, cut),
         )
         under_way.raw = raw
         under_way.status = int(raw.status)
@@ -358,6 +366,13 @@ class VendorSession:
         if "set-cookie" in headers:
             self._take_cookies(ready, origin, raw)
         return raw, origin, cut
+
+    def _renew_token(self, limiter: Limiter, under_way: _Exchange, cut: Cut) -> None:
+        """Where the connection took longer than our token is good: take another, and give the answer its whole time."""
+        waited_s = limiter.renew(self._budget, self.sleep)
+        if waited_s:
+            under_way.waited_s += waited_s
+            cut.deadline = min(self._budget.deadline, cut.deadline + waited_s)
 
     def _following(self, hop: Hop, origin: Origin, status: int, headers: Mapping[str, str]) -> Hop | None:
         return next_hop(

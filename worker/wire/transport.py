@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, cast
@@ -34,9 +34,10 @@ _MOST_ORIGINS: Final = 256
 
 
 class _Now(threading.local):
-    """Which exchange this thread is in the middle of, where to, and what may be connected to."""
+    """Which exchange this thread is in the middle of, where to, what it may connect to, what to call before sending."""
 
     cut: Cut | None = None
+    ready: Callable[[], None] | None = None
     origin: Origin = Origin("https", "", 443)
     policy: AddressPolicy = AddressPolicy()
 
@@ -56,6 +57,10 @@ class _Tracked:
         self.cut = cut
         if cut is not None:
             cut.connection = cast("Any", self)
+        if _now.ready is not None:
+            if cast("Any", self).sock is None:
+                cast("Any", self).connect()
+            _now.ready()
         self.requests_sent += 1
         super().request(*args, **kwargs)  # type: ignore[misc]
         if cut is not None:
@@ -194,21 +199,24 @@ class Transport(HTTPAdapter):
         cut: Cut,
         connect_timeout_s: float,
         read_timeout_s: float,
+        ready: Callable[[], None] | None = None,
     ) -> BaseHTTPResponse:
         """Send one request and return its answer, body unread; the exchange is watched until `cutter.release(cut)`.
+
+        ready: called once there is a connection, as the last thing before the request goes out; may wait, and raise.
 
         Raises requests' exceptions, BlockedAddressError where a name resolved to an address that may not be called.
         """
         if self._pid != os.getpid():
             self._forget_parent()
-        _now.cut, _now.origin, _now.policy = cut, origin, policy
+        _now.cut, _now.origin, _now.policy, _now.ready = cut, origin, policy, ready
         self.cutter.watch(cut)
         try:
             timeout = Timeout(connect=connect_timeout_s, read=read_timeout_s)
             answer: object = super().send(request, stream=True, timeout=timeout)  # type: ignore[arg-type]
             return cast("BaseHTTPResponse", answer)
         finally:
-            _now.cut = None
+            _now.cut = _now.ready = None
 
     def send(self, *args: Any, **kwargs: Any) -> Response:  # noqa: ARG002 - the signature is requests'
         """Refuse: without a run's guard nothing goes out."""

@@ -73,6 +73,7 @@ class FaultServer:
         self.scripts: dict[str, Script] = {"*": lambda peer: peer.answer()}
         self.seen: list[Seen] = []
         self.connections = 0
+        self.accepted = threading.Event()
         self.hung_up = threading.Event()
         self.finished = threading.Event()
         self._over = threading.Event()
@@ -123,6 +124,7 @@ class FaultServer:
             except OSError:
                 return
             self.connections += 1
+            self.accepted.set()
             self._open.add(sock)
             thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
             self._threads.append(thread)

@@ -1,7 +1,10 @@
 """The limiter: over all workers, however tokens are chunked and held, no window sees more than the vendor allows."""
 
 import itertools
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.limits import LATE_SHARE
 from tests.worker.wire.conftest import OpenRun
 from tests.worker.wire.faults import FaultServer
 from vendors.definition import Limits, Rate
@@ -26,6 +30,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 class Granted:
     granted: int
     wait_s: float
+    held_up_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -43,7 +48,7 @@ class Clock:
 
 @dataclass(slots=True)
 class WindowStore:
-    """The strictest store there can be: it counts each grant in each window that holds it."""
+    """The strictest store there can be: it counts each grant in each window that holds it, longer by what ours adds."""
 
     clock: Clock
     grants: list[float] = field(default_factory=list)
@@ -57,14 +62,15 @@ class WindowStore:
             return Granted(0, self.paused_until - self.clock.now_s)
         free, wait_s = want, 0.0
         for limit, per_s in rates:
-            recent = [at for at in self.grants if at > self.clock.now_s - per_s]
+            window_s = per_s * (1 + LATE_SHARE)
+            recent = [at for at in self.grants if at > self.clock.now_s - window_s]
             free = min(free, limit - len(recent))
-            if free <= 0:
-                wait_s = max(wait_s, recent[-limit] + per_s - self.clock.now_s)
+            if free < want:
+                wait_s = max(wait_s, recent[-min(limit, len(recent))] + window_s - self.clock.now_s)
         if free <= 0:
             return Granted(0, wait_s + 1e-6)
         self.grants += [self.clock.now_s] * free
-        return Granted(free, 0.0)
+        return Granted(free, wait_s + 1e-6 if free < want else 0.0)
 
     def pause(self, scope_key: str, for_s: float) -> None:
         self.pauses.append((scope_key, for_s))
@@ -128,7 +134,7 @@ def test_fast_limits_are_taken_in_chunks_and_slow_ones_one_by_one(clock: Clock) 
     for _ in range(20):
         fast.take(Budget(60, clock=clock), clock.sleep)
     assert [want for _, want in store.asked] == [10, 10]
-    assert store.asked[0][0] == ((600, 61.0),)
+    assert store.asked[0][0] == ((600, 60.0),)
     slow, store = made(clock, Limits(rates=(Rate(limit=2, per_s=1.0),)))
     for _ in range(2):
         slow.take(Budget(60, clock=clock), clock.sleep)
@@ -143,12 +149,79 @@ def test_held_tokens_are_not_spent_late(clock: Clock) -> None:
     assert len(store.asked) == 2
 
 
+def test_a_token_that_grew_old_before_it_was_used_is_taken_anew(clock: Clock) -> None:
+    """As by a slow handshake, or a process that was frozen: it would be spent in a window that counts it no longer."""
+    limiter, store = made(clock, Limits(rates=(Rate(limit=2, per_s=1.0),)))
+    budget = Budget(60, clock=clock)
+    limiter.take(budget, clock.sleep)
+    assert limiter.renew(budget, clock.sleep) == 0
+    assert len(store.grants) == 1
+    clock.sleep(0.5)
+    limiter.renew(budget, clock.sleep)
+    assert store.grants == [1000.0, 1000.5]
+
+
+def test_a_store_that_answers_too_late_has_its_token_lost_and_is_asked_again(clock: Clock) -> None:
+    answers_s = iter([0.5, 0.0])
+
+    class SlowStore(WindowStore):
+        def reserve(self, scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1) -> Granted:
+            granted = WindowStore.reserve(self, scope_key, rates, want)
+            clock.sleep(next(answers_s))
+            return granted
+
+    limiter, store = made(clock, Limits(rates=(Rate(limit=2, per_s=1.0),)), SlowStore(clock))
+    limiter.take(Budget(60, clock=clock), clock.sleep)
+    assert len(store.grants) == 2
+
+
+def test_where_tokens_are_scarce_no_more_are_taken_than_runs_wait(clock: Clock) -> None:
+    """What a process takes and does not spend is lost to all the others."""
+    limiter, store = made(clock, Limits(rates=(Rate(limit=600, per_s=60.0),)))
+    budget = Budget(600, clock=clock)
+    store.grants = [clock.now_s - 62] * 595
+    limiter.take(budget, clock.sleep)
+    clock.sleep(2)  # the four that were held are lost, and the old ones count no longer
+    limiter.take(budget, clock.sleep)
+    assert [want for _, want in store.asked] == [10, 1]
+
+
+def test_one_thread_of_a_process_asks_for_all_that_wait() -> None:
+    """Else as many ask as wait, each in vain, and each for a handful that the next one's answer throws away."""
+    asked, may_answer = threading.Event(), threading.Event()
+    wants: list[int] = []
+
+    class Store:
+        def reserve(self, _scope_key: str, _rates: Sequence[tuple[int, float]], want: int = 1) -> Granted:
+            wants.append(want)
+            asked.set()
+            assert may_answer.wait(30)
+            return Granted(want, 0.0)
+
+        def pause(self, scope_key: str, for_s: float) -> None:
+            """Nobody does."""
+
+    purse = TokenPurse()
+    limits = Limits(rates=(Rate(limit=100_000, per_s=1000.0),))
+
+    def take() -> float:
+        return Limiter(Store(), "vendor", limits, purse=purse).take(Budget(60), time.sleep)
+
+    with ThreadPoolExecutor(8) as threads:
+        taken = [threads.submit(take) for _ in range(8)]
+        assert asked.wait(30)
+        may_answer.set()
+        assert [each.result(30) for each in taken] == [0.0] * 8
+    assert wants == [100]
+
+
 def test_a_wait_longer_than_a_run_may_wait_ends_it_with_a_time(clock: Clock) -> None:
     limiter, _ = made(clock, Limits(rates=(Rate(limit=1, per_s=3600.0),)))
     limiter.take(Budget(7200, clock=clock), clock.sleep)
     with pytest.raises(RateLimitedLocallyError) as caught:
         limiter.take(Budget(7200, clock=clock), clock.sleep)
-    assert caught.value.retry_at - NOON == pytest.approx(timedelta(hours=1), abs=timedelta(seconds=1))
+    in_a_window = timedelta(hours=1 + LATE_SHARE)
+    assert caught.value.retry_at - NOON == pytest.approx(in_a_window, abs=timedelta(seconds=1))
     assert clock.now_s == 1000.0
 
 
@@ -220,3 +293,22 @@ def test_a_session_takes_a_token_for_every_exchange_and_pauses_all_on_429(
     with pytest.raises(RateLimitedLocallyError):
         run.session.send(Request(method="GET", url=url, endpoint="GET /a"))
     assert len(server.seen) == 3
+
+
+def test_the_connection_comes_before_the_token(server: FaultServer, open_run: OpenRun) -> None:
+    """A token that waits for a handshake is spent later than those that come after it."""
+    url = server.on("/a", lambda peer: peer.answer())
+    connected: list[int] = []
+
+    class Watching(Limiter):
+        def renew(self, budget: Budget, sleep: Callable[[float], None]) -> float:
+            assert server.accepted.wait(10)
+            connected.append(server.connections)
+            assert len(server.seen) == len(connected) - 1  # and nothing was sent yet
+            return super().renew(budget, sleep)
+
+    limits = Limits(rates=(Rate(limit=9, per_s=1.0),))
+    run = open_run(server, limiter=Watching(WindowStore(Clock()), "vendor", limits, purse=TokenPurse()))
+    for _ in range(2):
+        run.session.send(Request(method="GET", url=url, endpoint="GET /a"))
+    assert connected == [1, 1]
