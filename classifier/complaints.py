@@ -4,6 +4,7 @@ Only words on credentials, throttling and the vendor's own faults count: a sente
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from classifier.folding import words_of, words_of_code
@@ -39,6 +40,7 @@ _RESULT_CODES: Final = NUMBER_FLAGS - {"code", "status"}
 _LONGEST_COMPLAINT: Final = 300
 
 
+@lru_cache(maxsize=1024)
 def complains_of(text: str) -> bool:
     """Return whether a sentence, or a code's words, speak of credentials, throttling or the vendor's own fault."""
     if len(text) > _LONGEST_COMPLAINT:
@@ -55,6 +57,7 @@ def complains_exactly(text: str) -> bool:
     return hit is not None and REASONS[hit.rule.reason].name in _ABOUT_THE_CALL and hit.rule.rank not in VAGUE_RANKS
 
 
+@lru_cache(maxsize=1024)
 def complains_of_code(code: str) -> bool:
     """Return whether a code's words do: as `complains_of`, with what only codes say (`no-access`)."""
     hit = INDEX.find(words_of_code(code), Where.CODE)

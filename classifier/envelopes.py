@@ -114,9 +114,8 @@ def _number(top: Top) -> bool:
     if any(name.endswith(_RECORD_ENDS) for name in top.members):
         return False
     failing = any(
-        _is_failing_number(name, top.members[name], has_text=top.has_text)
-        for name in NUMBER_FLAGS
-        if name in top.members
+        name in NUMBER_FLAGS and _is_failing_number(name, value, has_text=top.has_text)
+        for name, value in top.members.items()
     )
     return failing and not _is_told_fine(top)
 

@@ -5,7 +5,7 @@ knows what the words mean for a judgement.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
@@ -156,29 +156,48 @@ _PAIRS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 # Plain dictionaries: a read-only view takes twice as long, and this is asked of every word.
 _FOLDED: Final[dict[str, str]] = {**_ELSEWHERE, **_FOLD}
 _PAIRED: Final[dict[str, Mapping[str, str]]] = {first: dict(second) for first, second in _PAIRS.items()}
-_WORD: Final = re.compile(r"[a-z0-9]+(?:['\u2019][a-z]+)?|[.;!?](?=[\s\"]|$)|[\r\n]+")
-_LONGEST_TEXT: Final = 1_000
+_STOP: Final = "\x01"
+"""Stands for the end of a sentence while a text is taken apart."""
+_FOLDED[_STOP] = "."
+_ENDS: Final = ("\n", "\r", ". ", "; ", "! ", "? ", '."', ';"', '!"', '?"')
+_APART: Final = {code: " " for code in range(128) if not chr(code).isalnum()} | {ord("'"): None, ord(_STOP): _STOP}
+_LONGEST_TEXT: Final = 480
 _LONGEST_CODE: Final = 120
 
 
-def _fold(words: Iterable[str]) -> tuple[str, ...]:
-    folded: list[str] = []
-    add, fold = folded.append, _FOLDED.get
-    pairs: Mapping[str, str] | None = None
-    for raw in words:
-        word = raw
-        if not word[0].isalnum():
-            add(".")
-            pairs = None
+def _raw_words(text: str) -> list[str]:
+    """Return the words of an ASCII text in lower case, with the mark of a stop where a sentence ends.
+
+    By plain replacing and splitting, which takes half the time of a regular expression.
+    """
+    for end in _ENDS:
+        if end in text:
+            text = text.replace(end, f" {_STOP} ")
+    if text[-1:] in {".", ";", "!", "?"}:
+        text = f"{text} {_STOP}"
+    return text.translate(_APART).split()
+
+
+def _fold(raw: list[str]) -> tuple[str, ...]:
+    """Return words in their one spelling, pairs of them (`api key`) as one."""
+    get = _FOLDED.get
+    folded_words = [get(word, word) for word in raw]
+    pairs = _PAIRED
+    starts = [at for at, word in enumerate(raw) if word in pairs]
+    if not starts:
+        return tuple(folded_words)
+    count = len(raw)
+    last = -1
+    for start in starts:
+        if start <= last:
             continue
-        if "'" in word or "\u2019" in word:
-            word = word.replace("'", "").replace("\u2019", "")
-        if pairs is not None and word in pairs:
-            word = folded[-1] = pairs[word]
-        else:
-            add(fold(word, word))
-        pairs = _PAIRED.get(word)
-    return tuple(folded)
+        word, at = raw[start], start + 1
+        while at < count and word in pairs and raw[at] in pairs[word]:
+            word = pairs[word][raw[at]]
+            folded_words[start], folded_words[at] = word, ""
+            last = at
+            at += 1
+    return tuple(filter(None, folded_words)) if last >= 0 else tuple(folded_words)
 
 
 _FOREIGN: Final[Mapping[str, str]] = MappingProxyType(
@@ -241,22 +260,22 @@ _FOREIGN: Final[Mapping[str, str]] = MappingProxyType(
 """What vendors write in Chinese, Japanese, Korean and Russian of credentials, throttling, their own faults and empty
 results, in the words of the phrases. Other languages are folded word by word, without their accents."""
 _FOREIGN_WORD: Final = re.compile("|".join(sorted(_FOREIGN, key=len, reverse=True)))
-_APART: Final = str.maketrans({0x3002: ".", 0xFF0C: ",", 0xFF1B: ";", 0xFF01: "!", 0xFF1F: "?"})
+_WIDE_ENDS: Final = str.maketrans({0x3002: ". ", 0xFF0C: ", ", 0xFF1B: "; ", 0xFF01: "! ", 0xFF1F: "? "})
 
 
 def _in_latin(text: str) -> str:
     """Return a text of another script or with accents in words that can be compared."""
     if _FOREIGN_WORD.search(text) is not None:
-        text = _FOREIGN_WORD.sub(lambda found: f" {_FOREIGN[found.group()]} ", text.translate(_APART))
+        text = _FOREIGN_WORD.sub(lambda found: f" {_FOREIGN[found.group()]} ", text.translate(_WIDE_ENDS))
     return normalize("NFKD", text.replace("\u2019", "'")).encode("ascii", "ignore").decode()
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Return a text's folded words, with `.` where a sentence ends. Reads its first 1,000 characters."""
+    """Return a text's folded words, with `.` where a sentence ends. Reads its first 480 characters."""
     read = text[:_LONGEST_TEXT].lower()
     if not read.isascii():
         read = _in_latin(read)
-    return _fold(_WORD.findall(read))
+    return _fold(_raw_words(read))
 
 
 _CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|[0-9]+")
@@ -265,7 +284,7 @@ _CAMEL: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|[0-9]+")
 @lru_cache(maxsize=4096)
 def words_of_code(code: str) -> tuple[str, ...]:
     """Return a machine code's folded words: `RateLimitExceeded`, `rate.limit_exceeded` and `RATE-LIMIT…` are alike."""
-    return _fold(word.lower() for word in _CAMEL.findall(code[:_LONGEST_CODE]))
+    return _fold([word.lower() for word in _CAMEL.findall(code[:_LONGEST_CODE])])
 
 
 def folded(word: str) -> str:

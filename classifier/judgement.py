@@ -378,10 +378,12 @@ def judge(
             or _decide_failure(reading, trace)
         )
     else:
-        if dialect is None and trace is None and not lacks_records and is_plainly_data(exchange):
+        is_asked = dialect is not None or lacks_records
+        if not is_asked and is_plainly_data(exchange):
+            _note(trace, "a success's body", None, f"status {status}, data")
             return judgement_of(_OK, f"{call} answered {status}")
-        wants_document = lacks_records or (dialect is not None and reads_success(dialect, status))
-        reading = read_success(exchange, wants_document=wants_document, lacks_records=lacks_records)
+        is_told = lacks_records or dialect is None or reads_success(dialect, status)
+        reading = read_success(exchange, is_told=is_told, lacks_records=lacks_records)
         decided = _by_dialect(reading, dialect, trace) or _decide_success(reading, trace)
         if decided is None:
             return judgement_of(_OK, f"{call} answered {status}")

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from html import unescape
+from itertools import islice
 from typing import Final
 
 _HEAD: Final = 8_192
@@ -10,6 +11,8 @@ _ROOT: Final = re.compile(r"<([A-Za-z_][\w.\-]*:)?([A-Za-z_][\w.\-]*)((?:\s[^<>]
 _LEAF: Final = re.compile(
     r"<(?:[A-Za-z_][\w.\-]{0,60}:)?([A-Za-z_][\w.\-]{0,60})(?:\s[^<>]{0,500})?>([^<>]{1,1000})(?=<)"
 )
+_NAME: Final = re.compile(r"<(?:[A-Za-z_][\w.\-]{0,60}:)?([A-Za-z_][\w.\-]{0,60})")
+_MOST_LEAVES: Final = 24
 _CDATA: Final = re.compile(r"<!\[CDATA\[|\]\]>")
 _ATTRIBUTE: Final = re.compile(r"([A-Za-z_][\w.\-:]{0,60})\s{0,5}=\s{0,5}(?:\"([^\"<>]{0,300})\"|'([^'<>]{0,300})')")
 _ERROR_ELEMENT: Final = re.compile(r"<(?:err|error|status|fault|rpc-error)(\s[^<>]{1,500})>", re.IGNORECASE)
@@ -29,7 +32,7 @@ _LOGIN_MARK: Final = re.compile(
 class Xml:
     """An XML document: its root's local name and attributes (names in lower case), its leaves in order.
 
-    inner: attributes of error elements inside; names: local names of the first 60 elements, in lower case; depth: how
+    inner: attributes of error elements inside; names: local names of the first 24 elements, in lower case; depth: how
     many elements begin before the first leaf.
     """
 
@@ -74,13 +77,14 @@ def read_xml(text: str) -> Xml | None:
     attributes = {
         name.lower(): unescape(double or single) for name, double, single in _ATTRIBUTE.findall(found.group(3) or "")
     }
-    leaves = tuple((name, unescape(value.strip())) for name, value in _LEAF.findall(head)[:60] if value.strip())
+    found_leaves = dict.fromkeys(leaf.groups() for leaf in islice(_LEAF.finditer(head), _MOST_LEAVES))
+    leaves = tuple((name, unescape(value.strip())) for name, value in found_leaves if not value.isspace())
     inner = tuple(
         (name.lower(), unescape(double or single))
         for element in _ERROR_ELEMENT.findall(head)[:3]
         for name, double, single in _ATTRIBUTE.findall(element)
     )
-    names = [name.rpartition(":")[2] for name in re.findall(r"<([A-Za-z_][\w.:\-]{0,60})", head)[:60]]
+    names = [found.group(1) for found in islice(_NAME.finditer(head), _MOST_LEAVES)]
     depth = names.index(leaves[0][0]) if leaves and leaves[0][0] in names else 0
     return Xml(found.group(2), attributes, leaves, inner, frozenset(name.lower() for name in names), depth)
 
@@ -156,10 +160,12 @@ def _close(nodes: list[tuple[str, dict[str, object]]]) -> None:
         outer[name] = [before, value]
 
 
-def read_html(text: str) -> Html:
-    """Return what a page's first 8 KiB say."""
+def read_html(text: str, *, wants_text: bool = True) -> Html:
+    """Return what a page's first 8 KiB say. wants_text: False where its headings suffice, if it has any."""
     head = text[:_HEAD]
     headings = tuple(unescape(value.strip()) for _tag, value in _HEADING.findall(head)[:6] if value.strip())
+    if headings and not wants_text:
+        return Html(headings, "", asks_login=False)
     body = head
     script = _SCRIPT.search(body)
     if script is not None:

@@ -74,35 +74,29 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-@lru_cache(maxsize=4096)
-def _plain_short(name: str) -> str:
-    return "".join([letter for letter in name.lower() if letter.isalnum()])
-
-
+@lru_cache(maxsize=8192)
 def plain_name(name: str) -> str:
     """Return a name as it is compared: letters and digits, lower case; empty where it is longer than 40."""
-    return _plain_short(name) if len(name) <= 40 else ""
+    return "".join([letter for letter in name.lower() if letter.isalnum()]) if len(name) <= _LONGEST_NAME else ""
 
 
+_LONGEST_NAME: Final = 40
 _SENTENCE_ENDS: Final = ("message", "msg", "description", "errortext", "desc")
 
 
-@lru_cache(maxsize=4096)
-def _role_of_plain(plain: str) -> Role | None:
+@lru_cache(maxsize=8192)
+def role_of(name: str) -> Role | None:
+    """Return what a member of this name holds, None where the name says nothing.
+
+    Besides the listed names, `…Message` holds a sentence and `…Code` a code.
+    """
+    plain = plain_name(name)
     role = _ROLES.get(plain)
     if role is None and plain.endswith(_SENTENCE_ENDS):
         return Role.TEXT
     if role is None and plain.endswith("code"):
         return Role.CODE
     return role
-
-
-def role_of(name: str) -> Role | None:
-    """Return what a member of this name holds, None where the name says nothing.
-
-    Besides the listed names, `…Message` holds a sentence and `…Code` a code.
-    """
-    return _role_of_plain(plain_name(name))
 
 
 _CODE: Final = re.compile(r"-?[A-Za-z0-9_.\-:#/@]{1,160}\Z")
@@ -124,6 +118,10 @@ def _telling(status: int) -> tuple[int, int]:
 _ALONE: Final = frozenset({Role.TEXT, Role.CODE})
 
 
+_MOST_ENTRIES: Final = 5
+"""Entries of a list of errors that are read: the sixth says nothing that decides."""
+
+
 class Collector:
     """Collects codes and sentences out of a parsed error, within bounds."""
 
@@ -142,7 +140,7 @@ class Collector:
     def text(self, text: str) -> None:
         """Take a sentence, and the code that it may begin with (`invalid_token: The token …`)."""
         text = text[:2_000]
-        if text and not text.isspace() and text not in self.said.texts:
+        if text and text not in self.said.texts:
             self.said.texts.append(text)
             if ":" in text or " - " in text:
                 found = _LEADING_CODE.match(text)
@@ -193,7 +191,7 @@ class Collector:
         if isinstance(node, dict):
             self._into_object(node, role, depth)
         elif isinstance(node, list):
-            for item in node[:10]:
+            for item in node[:_MOST_ENTRIES]:
                 if isinstance(item, str):
                     self.take("", item, role if role in _ALONE else Role.EITHER)
                 else:

@@ -112,39 +112,49 @@ def _meets(words: Sequence[str], start: int, steps: _Steps) -> int:
     return at
 
 
-# Place, where, rule, steps, and the words of the last step: most phrases are dismissed since none of those is there.
-_Row = tuple[tuple[int, int], int, PhraseRule, _Steps, frozenset[str]]
+# Place, rule, steps, and the words of the last step: most phrases are dismissed since none of those is there.
+_Row = tuple[tuple[int, int], PhraseRule, _Steps, frozenset[str]]
 
 
 class PhraseIndex:
     """Finds the phrases of a rule table in a text."""
 
     def __init__(self, rules: Iterable[PhraseRule]) -> None:
-        by_first: dict[str, list[_Row]] = {}
+        self._rows: list[tuple[int, frozenset[str], _Row]] = []
         for number, rule in enumerate(rules):
             for phrase in rule.phrases:
                 steps = _steps(phrase)
-                for first in steps[0][0]:
-                    by_first.setdefault(first, []).append(
-                        ((rule.rank, number), rule.where.value, rule, steps, steps[-1][0])
-                    )
-        self._by_first = {first: tuple(sorted(rows, key=lambda row: row[0])) for first, rows in by_first.items()}
+                row = ((rule.rank, number), rule, steps, steps[-1][0])
+                self._rows.append((rule.where.value, steps[0][0], row))
+        self._rows.sort(key=lambda entry: entry[2][0])
+        self._tables: dict[int, dict[str, list[_Row]]] = {}
+
+    def _table(self, here: int) -> dict[str, list[_Row]]:
+        """Return the phrases that decide at one place, by their first words, made when they are first asked for."""
+        table = self._tables.get(here)
+        if table is None:
+            table = {}
+            for there, firsts, row in self._rows:
+                if there & here:
+                    for first in firsts:
+                        table.setdefault(first, []).append(row)
+            self._tables[here] = table
+        return table
 
     def find(self, words: Sequence[str], where: Where) -> PhraseHit | None:
         """Return the hit of the lowest place, the earliest of equals; None where no phrase decides at `where`."""
+        first = self._table(where._value_).get  # `value` is a property, and takes longer
+        starts = [(start, rows) for start, word in enumerate(words) if (rows := first(word)) is not None]
+        if not starts:
+            return None
         best: PhraseHit | None = None
         best_place = (1_000, 0)
-        here = where.value
         present = frozenset(words)
-        first = self._by_first.get
-        for start, word in enumerate(words):
-            found = first(word)
-            if found is None:
-                continue
-            for place, there, rule, steps, last in found:
+        for start, rows in starts:
+            for place, rule, steps, last in rows:
                 if place >= best_place:
                     break
-                if not there & here or last.isdisjoint(present):
+                if last.isdisjoint(present):
                     continue
                 end = _meets(words, start, steps)
                 if end:

@@ -80,11 +80,17 @@ def _decoded(body: bytes) -> str:
     return body.decode("utf-8", "replace")
 
 
+_scan: Final = json.JSONDecoder().raw_decode
+
+
 def _parsed(text: str) -> tuple[bool, object]:
+    """Return whether a text without blanks before it is JSON, and what it holds."""
     try:
-        return True, json.loads(text)
+        document, end = _scan(text)
     except (ValueError, RecursionError, MemoryError):
         return False, None
+    is_whole = end == len(text) or not text[end:].strip(" \t\r\n")
+    return is_whole, document if is_whole else None
 
 
 _SALVAGE: Final = re.compile(r'"([A-Za-z_.@]{1,40})"\s{0,20}:\s{0,20}(?:"((?:[^"\\]|\\.){1,1000})"|(\d{3})\b)')
@@ -276,7 +282,8 @@ def _repeats(heading: str, status: int | None) -> bool:
 
 def _take_page(reading: Reading, text: str) -> None:
     reading.kind = Kind.HTML
-    reading.html = page = markup.read_html(text)
+    status = reading.exchange.status
+    reading.html = page = markup.read_html(text, wants_text=status is None or status < 300)
     headings = [heading for heading in page.headings if not _repeats(heading, reading.exchange.status)]
     reading.texts.extend(headings if page.headings else (page.text,))
 
@@ -336,7 +343,7 @@ _ANYWHERE: Final = re.compile(
 _OUTSIDE: Final = re.compile(
     rb'rror|ault"|"ok"|"stat|ode"|uccess|"fail|"msg"|"message"|"ret|"err|xception"|"meta"|"head|"resp|"result"|"isE'
 )
-_ALWAYS_PARSED: Final = 512
+_ALWAYS_PARSED: Final = 2_048
 """Bytes up to which a success status' JSON is parsed whole; larger ones only where a failure may be reported."""
 
 
@@ -355,7 +362,8 @@ def _may_report_failure(body: bytes) -> bool:
     # Plain searches first: they are a hundred times faster than the pattern, and mostly find nothing.
     if b"rror" not in body and b'ault"' not in body and b'"fail"' not in body and b"false" not in body:
         return False
-    return _ANYWHERE.search(body) is not None
+    # What is this small is parsed in less time than the pattern takes.
+    return len(body) <= _ALWAYS_PARSED or _ANYWHERE.search(body) is not None
 
 
 _BEGINS_WITH_ERROR: Final = re.compile(
@@ -363,10 +371,9 @@ _BEGINS_WITH_ERROR: Final = re.compile(
 )
 
 
-def _read_success_json(reading: Reading, body: bytes, *, wants_document: bool) -> None:
+def _read_success_json(reading: Reading, body: bytes, *, is_told: bool) -> None:
     reading.kind = Kind.JSON
-    is_page = len(body) > _ALWAYS_PARSED or _ROWS_FIRST.match(body) is not None
-    if is_page and not wants_document and _is_plainly_data(reading.exchange, body):
+    if not is_told and _is_plainly_data(reading.exchange, body):
         reading.kind = Kind.SKIPPED
         return
     text = _decoded(body)
@@ -382,7 +389,7 @@ def _read_success_json(reading: Reading, body: bytes, *, wants_document: bool) -
         if complaint is not None:
             reading.reports_failure = True
             Collector(reading).into(complaint)
-    if isinstance(document, dict):
+    if isinstance(document, dict) and not replies.is_data(document):
         _take_failing(reading, document)
 
 
@@ -416,6 +423,8 @@ def _take_reply(reading: Reading, document: Mapping[str, object]) -> bool:
 
 def _is_plainly_data(exchange: Exchange, body: bytes) -> bool:
     """Return whether JSON is data and ends where it should, as far as can be told without parsing it."""
+    if len(body) <= _ALWAYS_PARSED and _ROWS_FIRST.match(body) is None:
+        return False
     is_object = body[:1] == b"{"
     if is_object and _may_report_failure(body):
         return False
@@ -533,20 +542,21 @@ _ROWS_FIRST: Final = re.compile(
 
 
 def is_plainly_data(exchange: Exchange) -> bool:
-    """Return whether a success body is data, told without parsing it; False says nothing."""
+    """Return whether a success' JSON is data, told without parsing it; False says nothing."""
     body = exchange.body
-    size = len(body)
-    if size > LONGEST_BODY or body[:1] not in {b"{", b"["}:
+    if not 0 < len(body) <= LONGEST_BODY or body[0] not in _OPENING:
         return False
-    if size <= _ALWAYS_PARSED and _ROWS_FIRST.match(body) is None:
-        return False
-    return _is_plainly_data(exchange, body if body[-1:] in {b"}", b"]"} else body.rstrip(_BLANK))
+    return _is_plainly_data(exchange, body if body[-1] in _CLOSING else body.rstrip(_BLANK))
 
 
-def read_success(exchange: Exchange, *, wants_document: bool = False, lacks_records: bool = False) -> Reading:
+_OPENING: Final = frozenset(b"{[")
+_CLOSING: Final = frozenset(b"}]")
+
+
+def read_success(exchange: Exchange, *, is_told: bool = False, lacks_records: bool = False) -> Reading:
     """Return what an answer with a success status says.
 
-    wants_document: parse its JSON whatever it looks like; lacks_records: records should be there and are not.
+    is_told: parse its JSON whatever it looks like; lacks_records: records should be there and are not.
     """
     reading = Reading(exchange=exchange, lacks_records=lacks_records)
     body = exchange.body if len(exchange.body) <= LONGEST_BODY else exchange.body[:LONGEST_BODY]
@@ -560,7 +570,7 @@ def read_success(exchange: Exchange, *, wants_document: bool = False, lacks_reco
     if not start and (not body or body.isspace()):
         return reading
     if start in {b"{", b"["}:
-        _read_success_json(reading, body.strip(_BLANK), wants_document=wants_document)
+        _read_success_json(reading, body.strip(_BLANK), is_told=is_told)
     elif start == b"<":
         _read_success_markup(reading, _decoded(body[:16_384]).lstrip(), _content_type(exchange))
     else:

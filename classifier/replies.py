@@ -67,8 +67,8 @@ _VOICE: Final = _either(
 _CODE_ENDS: Final = _either("code no num number type key class value tag")
 _TEXT_ENDS: Final = _either(
     "str string text txt desc descr description msg msgs message messages info information reason reasons detail "
-    "details explanation title note notes cause word words summary statement phrase hint remark list mensagem mensaje "
-    "meldung nachricht motivo descricao descripcion detalle detalhe"
+    "details explanation title note notes cause word words summary statement phrase hint remark list array mensagem "
+    "mensaje meldung nachricht motivo descricao descripcion detalle detalhe"
 )
 _BUILT: Final = re.compile(rf"(?:{_BLAMING}|{_OF_THE_CALL}|{_VOICE})*?(?:({_CODE_ENDS})|({_TEXT_ENDS}))?\d?\Z")
 _HAS_BLAME: Final = re.compile(rf"(?:{_BLAMING})")
@@ -299,8 +299,7 @@ class _Weighing:
         plain = plain_name(name)
         if is_empty(value) or (sort is Sort.ECHO and beside and plain not in _ACTS):
             return
-        is_head = sort in {Sort.STATUS, Sort.ECHO} or plain in _HEADS or plain.endswith(_HEAD_ENDS)
-        is_head = is_head and not _is_named_after_a_thing(name)
+        is_head = _is_head(name) or (sort in {Sort.STATUS, Sort.ECHO} and not _is_named_after_a_thing(name))
         is_thing = not (in_fault or sort is Sort.FAULT or is_head)
         if depth >= 4 or (is_thing and (beside > 1 or depth > 2 or _is_named_after_a_thing(name))):
             self.rows += 1
@@ -508,6 +507,57 @@ def _all_parts_fail(parts: list[object], whole: _Weighing) -> bool:
 _NUMBERS_OF_THE_CALL: Final = frozenset({Sort.FAULT_CODE, Sort.CALL_CODE, Sort.STATUS, Sort.FAULT})
 _PLAIN_NUMBERS: Final = words("code status state number")
 _ENDS_BADLY: Final = re.compile(r"(?:ERROR|FAILED|FAILURE|DENIED|FAULT|REJECTED)\Z")
+
+
+def is_data(document: Mapping[str, object]) -> bool:
+    """Return whether a document plainly is data: a page of rows or one record, and nothing in it that blames."""
+    rows = others = texts = 0
+    for name, value in islice(document.items(), 40):
+        if not value:
+            if value is False and sort_of(name) is Sort.GRANT:
+                return False
+            continue
+        sort = sort_of(name)
+        if isinstance(value, list):
+            if sort is Sort.FAULT or sort is Sort.TEXT:
+                return False
+            rows += _are_rows(value, sort)
+        elif sort in _BLAMING_SORTS:
+            if not _is_well(value):
+                return False
+        elif sort is Sort.TEXT:
+            texts += 1
+        elif isinstance(value, dict):
+            texts += _is_head(name)
+            others += 1
+        else:
+            others += sort is Sort.OTHER or sort is Sort.RECORD
+    return rows > 0 or (others > 2 and not texts)
+
+
+def _is_head(name: str) -> bool:
+    plain = plain_name(name)
+    return (plain in _HEADS or plain.endswith(_HEAD_ENDS)) and not _is_named_after_a_thing(name)
+
+
+def _are_rows(value: list[object], sort: Sort) -> bool:
+    """Return whether a list holds rows, rather than the parts of a batch's answer."""
+    first = value[0]
+    if not isinstance(first, dict):
+        return False
+    return sort is not Sort.STATUS or (len(value) > 1 and not isinstance(first.get("status"), (int, dict)))
+
+
+_BLAMING_SORTS: Final = frozenset({Sort.FAULT, Sort.FAULT_CODE, Sort.BLAME, Sort.STATUS, Sort.CALL_CODE, Sort.GRANT})
+
+
+def _is_well(value: object) -> bool:
+    if isinstance(value, str):
+        return value in {"200", "0"} or value.lower() in _HARMLESS
+    return value is True or value == 200
+
+
+_HARMLESS: Final = WELL | LIFE
 
 
 def failure_told(document: Mapping[str, object], *, lacks_records: bool = False) -> Said | None:

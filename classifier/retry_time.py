@@ -180,29 +180,29 @@ def _resets(headers: Mapping[str, str], observed_at: datetime) -> datetime | Non
     return max(other) if other else None
 
 
-def _named_times(node: Mapping[object, object], observed_at: datetime) -> Iterator[datetime]:
-    for name, value in islice(node.items(), 40):
-        plain = plain_name(str(name))
-        if plain in _BODY_WAITS or plain in _BODY_TIMES:
-            moment = _moment(value, observed_at, factor=0.001 if plain.endswith("ms") else 1.0)
-            if moment is not None:
-                yield moment
+_BODY_NAMES: Final = _BODY_WAITS | _BODY_TIMES
 
 
 def _of_members(document: object, observed_at: datetime) -> datetime | None:
     """Return the latest time that members name, of those that stand outermost; reads five levels."""
     level: list[object] = [document]
     for _depth in range(6):
-        found = [moment for node in level if isinstance(node, Mapping) for moment in _named_times(node, observed_at)]
-        if found:
-            return max(found)
+        latest: datetime | None = None
         inner: list[object] = []
         for node in level:
-            parts = (
-                list(node.values())[:40] if isinstance(node, Mapping) else node[:5] if isinstance(node, list) else ()
-            )
-            inner.extend(part for part in parts if isinstance(part, (Mapping, list)))
-        level = inner[:100]
+            if isinstance(node, list):
+                inner.extend(node[:2])
+            elif isinstance(node, dict):
+                for name, value in islice(node.items(), 40):
+                    if isinstance(value, (dict, list)):
+                        inner.append(value)
+                    elif value and plain_name(name) in _BODY_NAMES:
+                        factor = 0.001 if plain_name(name).endswith("ms") else 1.0
+                        moment = _moment(value, observed_at, factor=factor)
+                        latest = moment if latest is None or (moment is not None and moment > latest) else latest
+        if latest is not None or not inner:
+            return latest
+        level = inner[:40]
     return None
 
 

@@ -14,8 +14,8 @@ from classifier.reasons import REASONS
 from classifier.vocabulary import HealthName, Phase
 
 _MOST_CODES: Final = 12
-_MOST_TEXTS: Final = 24
-_MOST_WORDS: Final = 150
+_MOST_TEXTS: Final = 8
+_MOST_WORDS: Final = 80
 """Words of all texts together: what is to be said of an error is said by then, and a hostile answer costs no more."""
 
 _ORDER: Final[Mapping[HealthName, int]] = MappingProxyType(
