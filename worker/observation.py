@@ -1,8 +1,8 @@
 """What one run has seen so far. It grows while the run goes on, so that a run that is cut still tells what it did."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from classifier.outcome import DataTypeOutcome, ExceptionLink, Exchange, Outcome, OwnSide
 from models.records import Landed
@@ -77,6 +77,8 @@ class Observation:
     """A run's evidence. exception: a failure of ours outside any data type, outermost first."""
 
     vendor: str
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    """Aware, UTC. Of a run: the database's time, whatever the clock of this host says."""
     redactor: Redactor = field(default_factory=Redactor)
     capture: Capture = field(init=False)
     readings: list[Reading] = field(default_factory=list)

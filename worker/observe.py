@@ -1,7 +1,6 @@
 """Read one connection from its vendor: pages become stored records, failures become evidence."""
 
 import time
-from datetime import UTC, datetime
 from typing import Final
 
 from classifier.outcome import ExceptionLink
@@ -74,6 +73,7 @@ def _opened(
         budget=budget,
         capture=observation.capture,
         redactor=observation.redactor,
+        now=observation.now,
         stop=lambda: _raise_if_stopped(station, entry),
     )
     entry.abort = session.abort
@@ -89,7 +89,7 @@ def _opened(
         credentials=prepared.credentials,
         settings=prepared.settings,
         tokens=tokens,
-        now=datetime.now(UTC),
+        now=observation.now(),
         parents=StoredParents(database=station.database, connection_id=connection_id, observation=observation),
         app=station.application(definition),
     )

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
@@ -18,6 +18,7 @@ from models import limits, runs
 from models.runs import ClaimedRun, FinishedRun
 from models.vocabulary import RunState
 from worker import schedule
+from worker.clock import clock_from
 from worker.errors import DATABASE_TROUBLE, first_line
 from worker.in_flight import StopReason
 from worker.observation import Observation
@@ -57,7 +58,7 @@ def _names(run: ClaimedRun) -> Mapping[str, object]:
 
 def _observe_and_record(station: Station, run: ClaimedRun) -> None:
     budget = Budget(run.timeout_secs)
-    observation = Observation(vendor=run.vendor)
+    observation = Observation(vendor=run.vendor, now=clock_from(run.started_at))
     with station.in_flight.entered(run, deadline=budget.deadline) as entry:
         try:
             try:
@@ -79,7 +80,9 @@ def _observe_and_record(station: Station, run: ClaimedRun) -> None:
         except Exception as error:
             # What was seen cannot be stored: a bug of ours must not leave the run without an end.
             log.exception("run.record_broke", **_names(run))
-            _record(station, run, Observation(vendor=run.vendor, exception=observation.links(error)))
+            _record(
+                station, run, Observation(vendor=run.vendor, now=observation.now, exception=observation.links(error))
+            )
 
 
 def _stopped(station: Station, run: ClaimedRun, stopped: RunStopped) -> None:
@@ -97,7 +100,7 @@ def _interrupt(station: Station, run: ClaimedRun, reason: str) -> None:
 
 
 def _record(station: Station, run: ClaimedRun, observation: Observation) -> None:
-    now = datetime.now(UTC)
+    now = observation.now()
     verdict = classify(observation.as_outcome(observed_at=now), station.dialect_of(run.vendor))
     if verdict.name is HealthName.RATE_LIMIT_EXCEEDED:
         verdict = _held_back(station, run, verdict, observation)
@@ -117,7 +120,7 @@ def _held_back(station: Station, run: ClaimedRun, verdict: Verdict, observation:
     retry_at = verdict.retry_at or observation.own_retry_at
     if retry_at is not None and station.shares_its_limit(run.vendor):
         with station.database.transaction() as db:
-            limits.pause_vendor(db, run.vendor, max(0.0, (retry_at - datetime.now(UTC)).total_seconds()))
+            limits.pause_vendor(db, run.vendor, max(0.0, (retry_at - observation.now()).total_seconds()))
     return replace(verdict, retry_at=retry_at)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from multiprocessing.sharedctypes import RawValue
 from typing import Final
@@ -206,8 +207,9 @@ class Station:
         capture: Capture,
         redactor: Redactor,
         stop: Callable[[], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> VendorSession:
-        """Return the way to one connection's vendor for one run."""
+        """Return the way to one connection's vendor for one run. now: aware, UTC, as the database has it."""
         scope = {"credentials": prepared.credentials, "settings": prepared.settings}
         known_urls = (base_url_of(definition, scope), *token_urls(definition.auth, scope))
         return VendorSession(
@@ -216,19 +218,20 @@ class Station:
             redactor=redactor,
             guard=AddressGuard(known_urls, policy=self.address_policy),
             transport=self.transport,
-            limiter=self._limiter(definition, connection_id),
+            limiter=self._limiter(definition, connection_id, now),
             dialect=self.dialect_of(definition.vendor),
             stop=stop,
+            now=now,
             canary=self.canary,
         )
 
-    def _limiter(self, definition: Definition, connection_id: UUID) -> Limiter | None:
+    def _limiter(self, definition: Definition, connection_id: UUID, now: Callable[[], datetime]) -> Limiter | None:
         asked = definition.limits
         if not asked.rates and asked.remaining_header is None:
             return None
         whole = asked.scope is LimitScope.VENDOR
         scope_key = definition.vendor if whole else f"{definition.vendor}/{connection_id}"
-        return Limiter(self.shared_limits, scope_key, asked, purse=self.purse)
+        return Limiter(self.shared_limits, scope_key, asked, purse=self.purse, now=now)
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: an identity, a lease and connections of its own, and no runs.
