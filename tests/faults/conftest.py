@@ -122,9 +122,19 @@ def _mutant(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def drilling(
-    postgres: Postgres, template: str, redis_server: Redis, folder: Path, turnstile: Turnstile, **settings: object
+    postgres: Postgres,
+    template: str,
+    redis_server: Redis,
+    folder: Path,
+    turnstile: Turnstile,
+    *,
+    sweep_s: float = LEASE_S + 2 * SWEEP_S,
+    **settings: object,
 ) -> Iterator[Drill]:
-    """Give a drill on these servers, and hold its history against the invariants in the end."""
+    """Give a drill on these servers, and hold its history against the invariants in the end.
+
+    sweep_s: how long after its deadline a run may still be on.
+    """
     with installed(postgres, template, redis_server, folder, **(SETTINGS | settings)) as installation:
         audit.begin(installation.database_url)
         yield Drill(installation, turnstile, postgres, redis_server)
@@ -133,7 +143,7 @@ def drilling(
                 program.signal(signal.SIGCONT)
         installation.close()
         with installation.database.transaction() as db:
-            _, found = audit.read(db, sweep_s=LEASE_S + 2 * SWEEP_S)
+            _, found = audit.read(db, sweep_s=sweep_s)
         installation.database.close()
         assert found.wrong == []
 
