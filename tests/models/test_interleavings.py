@@ -1,5 +1,6 @@
 """Two sessions and more on one run. What went wrong is read from the audit, not from where it ended."""
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -150,6 +151,76 @@ def test_any_two_steps_that_overlap_are_right(scene: Scene, fresh_database_url: 
             step.result(timeout=30)
             for name in FOUR:
                 getattr(scene, name)(two)
+
+
+def interleavings(sessions: int) -> list[tuple[int, ...]]:
+    """Return every order of two steps for each of so many sessions: its statement, and later its commit."""
+    found: list[tuple[int, ...]] = []
+
+    def go_on(order: tuple[int, ...]) -> None:
+        if len(order) == 2 * sessions:
+            found.append(order)
+        for session in range(sessions):
+            if order.count(session) < 2:
+                go_on((*order, session))
+
+    go_on(())
+    return found
+
+
+class Stepper:
+    """Sessions that are stepped one statement at a time. One that waits for a lock is passed over until it has it."""
+
+    def __init__(self, scene: Scene, sessions: list[Db], threads: ThreadPoolExecutor) -> None:
+        self.scene, self.sessions, self.threads = scene, sessions, threads
+        self.waited = 0
+
+    def play(self, order: tuple[int, ...]) -> None:
+        self.scene.begin()
+        steps: dict[int, Future[None]] = {}
+        to_commit: list[int] = []
+        for session in order:
+            db = self.sessions[session]
+            if session not in steps:
+                steps[session] = self.threads.submit(getattr(self.scene, FOUR[session]), db)
+                blocked_or_done(self.scene.world.db, db.info.backend_pid, steps[session])
+                self.waited += not steps[session].done()
+            else:
+                to_commit.append(session)
+            self._commit(steps, to_commit)
+        while to_commit:
+            self._commit(steps, to_commit)
+
+    def _commit(self, steps: dict[int, Future[None]], to_commit: list[int]) -> None:
+        for session in list(to_commit):
+            blocked_or_done(self.scene.world.db, self.sessions[session].info.backend_pid, steps[session])
+            if steps[session].done():
+                steps[session].result()
+                self.sessions[session].commit()
+                to_commit.remove(session)
+
+
+@pytest.mark.parametrize(
+    "share",
+    [pytest.param(20, id="one in twenty"), pytest.param(1, id="all 2520", marks=pytest.mark.soak)],
+)
+def test_every_interleaving_of_the_four_and_of_their_commits_is_right(
+    scene: Scene, fresh_database_url: str, share: int
+) -> None:
+    orders = interleavings(len(FOUR))
+    assert len(orders) == 2520
+    chosen = random.Random(20261124).sample(orders, len(orders) // share)  # noqa: S311 - guards nothing
+    sessions = [psycopg.connect(fresh_database_url) for _ in FOUR]
+    with ThreadPoolExecutor(len(FOUR)) as threads:
+        for db in sessions:
+            db.execute("SET deadlock_timeout = '200ms'")
+            db.commit()
+        stepper = Stepper(scene, sessions, threads)
+        for order in chosen:
+            stepper.play(order)
+    for db in sessions:
+        db.close()
+    assert stepper.waited > len(chosen) / 10, "hardly ever did one stand in another's way"
 
 
 def test_three_hundred_rounds_at_once_are_right(scene: Scene, fresh_database_url: str) -> None:
