@@ -17,7 +17,7 @@ SOURCES := classifier cli embedded models simulator vendors web worker tests ben
 
 .PHONY: help
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/.try ## see it all at work on this machine; ONCE=1 ends once every health was seen
@@ -53,8 +53,21 @@ bench: $(VENV)/.dev ## measure it side by side with what it is to be measured by
 	  [ -z "$$failed" ] || { echo "targets missed:$$failed"; exit 1; }
 
 .PHONY: soak
-soak: $(VENV)/.dev ## break it at random for MINUTES (10), and see that every guarantee holds
-	PYTHONPATH=. $(BIN)/python tests/faults/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
+soak: $(VENV)/.dev ## break it at random until 100,000 runs have ended (or for MINUTES), from SEED, and see that all holds
+	PYTHONPATH=. $(BIN)/python tests/faults/soak.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+SEEDS ?= 1 2 3 4 5
+.PHONY: soak-seeds
+soak-seeds: $(VENV)/.dev ## the same for each of SEEDS, the reports into .soak/
+	@mkdir -p .soak; failed=; for seed in $(SEEDS); do \
+	  PYTHONPATH=. $(BIN)/python tests/faults/soak.py $(if $(MINUTES),--minutes $(MINUTES)) --seed $$seed \
+	    --report .soak/seed-$$seed.txt $(ARGS) || failed="$$failed $$seed"; done; \
+	  [ -z "$$failed" ] || { echo "an invariant broke with seed$$failed"; exit 1; }
+
+.PHONY: soak-mutants
+soak-mutants: $(VENV)/.dev ## take the guards out one by one: the soak must fail without each (ONLY=fence,reaper for some)
+	@mkdir -p .soak
+	PYTHONPATH=. $(BIN)/python tests/faults/soak_mutants.py --report .soak/mutants.md $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 .PHONY: drills
 drills: $(VENV)/.dev ## break it in every way that is known, and print what it cost: the whole fault matrix
@@ -70,7 +83,7 @@ lock: ## pin requirements/*.txt anew from requirements/*.in; UPGRADE=1 takes the
 .PHONY: clean
 clean: ## remove what the above made, the demo's data too; what `up` keeps stays
 	@if [ -d .demo ] && [ -x $(BIN)/python ]; then $(BIN)/python -m embedded --dir .demo --remove; fi
-	rm -rf $(VENV) .demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .demo .soak dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is installed is remembered by these two: a second call finds nothing to do.

@@ -1,486 +1,706 @@
-"""Breaks an installation at random for some minutes, then holds its whole history against the invariants.
+"""Breaks an installation at random, then holds its whole history against the invariants.
 
-    python tests/faults/soak.py --minutes 10 [--seed 7] [--mutant fence]
+    python tests/faults/soak.py [--seed 7] [--minutes 10] [--mutant fence]
 
-Ends with 1 where one does not hold. --mutant takes one guard out of the workers (mutants/sitecustomize.py): the soak
-must fail then, or it proves nothing.
+Without --minutes it goes on until --runs runs have ended. It looks at the history while it grows, so that it ends soon
+after an invariant was broken, with 1, and tells the whole story of that connection. --mutant takes one guard out of the
+workers (mutants/sitecustomize.py): the soak must fail then, or it proves nothing.
 """
 
 import argparse
-import json
+import bisect
+import itertools
 import logging
 import os
 import random
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
-from uuid import UUID, uuid4
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import psycopg
-import redis
+from psycopg.conninfo import conninfo_to_dict
 
 from embedded.postgres import Postgres
 from embedded.redis import Redis
-from models import connections, migrate, runs
-from models.vocabulary import Trigger
+from models import connections, migrate, retention
+from models.runs import GRACE_S
 from tests.faults import audit
-from tests.faults.turnstile import Call, Reply, Turnstile
-from tests.system.stack import Installation, Program
+from tests.faults.audit import Audit, Findings, clock
+from tests.faults.fleet import (
+    DEAD_MAN_S,
+    DEGRADED_AFTER_S,
+    HARD_AFTER_S,
+    LEASE_S,
+    REHINT_AFTER_S,
+    Fleet,
+)
+from tests.faults.mischief import FAULTS, Fault, Mischief
+from tests.faults.mutants.sitecustomize import MUTANTS, TABLES
+from tests.system.stack import Installation
 from worker.errors import DATABASE_TROUBLE
-from worker.hints import QUEUE, SYNC_TASK
 
 HERE: Final = Path(__file__).parent
-LEASE_S: Final = 3.0
-INTERVAL_S: Final = 10
-TIMEOUT_S: Final = 20
 SECRET: Final = "s3cr3t-0f-a-cust0mer"
+TIMEOUT_S: Final = 20
+SLACK_S: Final = 10.0
+"""What a loaded machine may take on top of a run's budget and the watchdog's patience."""
 QUIET_LATENESS_S: Final = 10.0
-MOST_FILES: Final = 250
-MOST_THREADS: Final = 150
-JSON_TYPE: Final = {"content-type": "application/json"}
+RATION, WINDOW_S = 100, 20.0  # as definitions/rationed.yaml has it
+ASKED_FOR: Final = 1.1
+"""Of the ration: so much its connections would take."""
+SEEN_AFTER_S: Final = 0.5
+"""So long after a call it certainly stands in the vendor's log."""
+LATELY_S: Final = 90.0
+POISONS: Final = ("swallow_exceptions", "wait_in_c", "hold_the_interpreter", "exit_at_once")
 
 
-class Vendor:
-    """The vendor's moods: three calls in ten go wrong while `is_moody`, in every way that a vendor knows."""
+class Seen(NamedTuple):
+    """One call as the vendor saw it. mood: how it answered."""
 
-    def __init__(self, seed: int) -> None:
-        self._lot = random.Random(seed)  # noqa: S311 - breaks things at random, guards nothing
+    at: float
+    vendor: str
+    account: str
+    execution: int
+    page: int
+    mood: str
+
+
+class Outside:
+    """The process with the vendor and the lossy way (outside.py), and what it saw so far (calls)."""
+
+    def __init__(self, log: Path, seed: int, postgres: Postgres) -> None:
+        where = conninfo_to_dict(postgres.url)
+        self._log = log
+        self._read_to = 0
+        self._postgres = postgres
+        self.calls: list[Seen] = []
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "outside.py"), str(log), str(seed), str(where["host"]), str(postgres.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+
+    @property
+    def lossy_url(self) -> str:
+        """The way to PostgreSQL that may lose answers."""
+        where = conninfo_to_dict(self._postgres.url)
+        folder = f"{where['host']}/ways"
+        return f"postgresql://{where['user']}@/{where['dbname']}?host={folder}&port={where['port']}"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def tell(self, command: str) -> None:
+        """Give it a command."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+
+    def read(self) -> None:
+        """Read what it saw since."""
+        with self._log.open("rb") as log:
+            log.seek(self._read_to)
+            whole, newline, _ = log.read().rpartition(b"\n")
+        self._read_to += len(whole) + len(newline)
+        for line in whole.decode("ascii").splitlines():
+            at, vendor, account, execution, page, mood = line.split(" ")
+            self.calls.append(Seen(float(at), vendor, sys.intern(account), int(execution), int(page), sys.intern(mood)))
+
+    def between(self, since: float, until: float) -> list[Seen]:
+        """Return the calls of a span of time."""
+        low = bisect.bisect_left(self.calls, since, key=lambda call: call.at)
+        high = bisect.bisect_right(self.calls, until, key=lambda call: call.at)
+        return self.calls[low:high]
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+
+
+class Customers:
+    """Whose connections there are. accounts: by every token that one ever had; numbers: what the vendor calls each."""
+
+    def __init__(self, installation: Installation, port: int, interval_s: int) -> None:
+        self.installation, self.port, self.interval_s = installation, port, interval_s
+        self.accounts: dict[str, UUID] = {}
+        self.numbers: dict[UUID, object] = {}
+        self.poisons: dict[UUID, str] = {}
+        self.rationed: set[UUID] = set()
+        self.asked_at: dict[str, float] = {}
+        self._generation: dict[UUID, int] = {}
+        self._plain: list[UUID] = []
+        self._count = itertools.count(1)
         self._lock = threading.Lock()
-        self.is_moody = True
 
-    def __call__(self, call: Call) -> Reply | None:
+    def connect(self, vendor: str = "turnstile", *, how: str | None = None, interval_s: int | None = None) -> UUID:
+        """Connect another account."""
+        number = next(self._count)
+        token = f"{SECRET}-{number}-0"
+        connection_id = self.installation.connect(
+            vendor,
+            {"token": token},
+            {"port": self.port, **({"how": how} if how else {})},
+            refresh_interval_secs=interval_s or self.interval_s,
+            timeout_secs=3 if how in POISONS else 6 if vendor == "rationed" else TIMEOUT_S,
+        )
         with self._lock:
-            wait_s = self._lot.uniform(0.02, 0.4)
-            mood = self._lot.random() if self.is_moody else 1.0
-            which = self._lot.choice(_MOODS)
-        if mood > 0.12:  # of three calls a run
-            return Reply(wait_s=wait_s)
-        return which(call, wait_s)
+            self.accounts[token] = connection_id
+            self.numbers[connection_id] = number
+            if how in POISONS:
+                self.poisons[connection_id] = str(how)
+                self.asked_at[str(how)] = time.time()
+            elif vendor == "rationed":
+                self.rationed.add(connection_id)
+            elif how is None:
+                self._generation[connection_id] = 0
+                self._plain.append(connection_id)
+        return connection_id
+
+    def ordinary(self, lot: random.Random, count: int = 1) -> list[UUID]:
+        with self._lock:
+            return lot.sample(self._plain, count)
+
+    def new_token(self, connection_id: UUID) -> str:
+        with self._lock:
+            generation = self._generation[connection_id] = self._generation.get(connection_id, 0) + 1
+            token = f"{SECRET}-{self.numbers[connection_id]}-{generation}"
+            self.accounts[token] = connection_id
+        return token
+
+    def drop(self, connection_id: UUID) -> None:
+        with self._lock, suppress(ValueError):
+            self._plain.remove(connection_id)
+
+    def poisoned(self, how: str, lot: random.Random) -> UUID | None:
+        self.asked_at[how] = time.time()
+        return lot.choice([one for one, does in self.poisons.items() if does == how] or [None])
 
 
-def _json(status: int, text: str, **headers: str) -> Callable[[Call, float], Reply]:
-    def reply(call: Call, wait_s: float) -> Reply:
-        # An echo of the token, as careless vendors make it.
-        body = json.dumps({"error": text, "token": call.account}).encode()
-        return Reply(status, body, {**JSON_TYPE, **headers}, wait_s)
-
-    return reply
-
-
-_MOODS: Final[list[Callable[[Call, float], Reply]]] = [
-    _json(401, "invalid_token"),
-    _json(403, "insufficient_scope"),
-    _json(429, "slow down", **{"retry-after": "2"}),
-    _json(500, "oops"),
-    _json(503, "maintenance"),
-    lambda _call, wait_s: Reply(0, wait_s=wait_s),
-    lambda _call, wait_s: Reply(200, b"<html>sign in</html>", {"content-type": "text/html"}, wait_s),
-    lambda _call, _wait_s: Reply(200, b'{"items": []' + b" " * 40 + b"}", JSON_TYPE, 0.0, 0.2),
-    lambda _call, _wait_s: Reply(200, b'{"items": []}', JSON_TYPE, 2.5),
-]
+class BrokenError(Exception):
+    """An invariant is broken: there is no reason to go on."""
 
 
 class Soak:
     """One soak. Everything random comes from one seed; how the machine takes it does not."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
-        self.options = options
-        self.lot = random.Random(options.seed)  # noqa: S311 - likewise
-        self.vendor = Vendor(options.seed + 1)
-        self.turnstile = Turnstile(pages=3, answer=self.vendor)
-        self.postgres = Postgres(folder / "postgres", durable=False, max_connections=300, shared_buffers_mb=128)
+        self.options, self.folder = options, folder
+        self.lot = random.Random(options.seed)  # noqa: S311 - breaks things at random, guards nothing
+        self.postgres = Postgres(folder / "postgres", durable=False, max_connections=400, shared_buffers_mb=256)
         self.redis = Redis(folder / "redis")
-        self.folder = folder
-        self.faults: Counter[str] = Counter()
-        self.accounts: dict[str, UUID] = {}
-        self.generation: dict[UUID, int] = {}
-        self.down: list[tuple[float, float]] = []
-        self.workers: list[Program] = []
-        self.beats: list[Program] = []
-        self.busy: set[Program] = set()
-        self.pool = ThreadPoolExecutor(16)
-        self.lock = threading.Lock()
-        self.exits: Counter[str] = Counter()
+        self.began = time.time()
+        self.quiet_from = float("inf")
+        self.connections_held: list[int] = []
+        self.runs_at: list[tuple[float, int]] = []
+        self.degraded: list[tuple[float, float, int, int]] = []
+        self._degraded_looked_at = 0
+        self._secrets_from = 0.0
 
     # --- the installation --------------------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Break, wait, look. Returns the exit code."""
-        with self.postgres, self.redis, self.turnstile:
-            url = self.postgres.url
-            migrate.upgrade(url)
-            audit.begin(url)
-            self.installation = Installation(
-                database_url=url,
-                redis_url=self.redis.url,
-                folder=self.folder,
-                settings={
-                    "vendors_dir": HERE / "definitions",
-                    "lease_s": LEASE_S,
-                    "hard_after_s": 5,
-                    "degraded_after_s": 2,
-                    "rehint_after_s": 6,
-                    "dispatch_interval_s": 0.5,
-                    "concurrency": 32,
-                    "database_pool": 8,
-                    "drain_s": 0,
-                },
-            )
-            self._connect_all()
-            self.workers = [self._start("worker") for _ in range(self.options.workers)]
-            self.beats = [self._start("beat") for _ in range(self.options.beats)]
+        with self.postgres, self.redis:
+            migrate.upgrade(self.postgres.url)
+            with psycopg.connect(self.postgres.url) as db:
+                retention.ensure_partitions(db)  # later they would be moved to where they belong, which the audit sees
+            audit.begin(self.postgres.url, rehint_after_s=REHINT_AFTER_S)
+            for statement in TABLES.get(self.options.mutant, ()):
+                with psycopg.connect(self.postgres.url, autocommit=True) as db:
+                    db.execute(statement.encode())
+            self.outside = Outside(self.folder / "vendor.log", self.options.seed + 1, self.postgres)
+            self._set_up()
             try:
-                self._break_for(self.options.minutes * 60)
-                quiet_from = self._calm_down()
-                leaks = self._leaks()
+                self._break()
+                self._calm_down()
+            except BrokenError:
+                pass
             finally:
                 self._end_all()
-            return self._judge(quiet_from, leaks)
+            self._judge()
+            self.outside.close()
+            return 1 if self.found.wrong else 0
 
-    def _connect_all(self) -> None:
-        for number in range(self.options.connections):
-            token = f"{SECRET}-{number}-0"
-            connection_id = self.installation.connect(
-                "turnstile",
-                {"token": token},
-                {"port": self.turnstile.port},
-                refresh_interval_secs=INTERVAL_S,
-                timeout_secs=TIMEOUT_S,
-            )
-            self.accounts[token] = connection_id
-            self.generation[connection_id] = 0
-        self.tokens = {connection_id: token.rsplit("-", 1)[0] for token, connection_id in self.accounts.items()}
+    def _set_up(self) -> None:
+        options = self.options
+        self.installation = Installation(
+            database_url=self.postgres.url,
+            redis_url=self.redis.url,
+            folder=self.folder,
+            settings={
+                "vendors_dir": HERE / "definitions",
+                "lease_s": LEASE_S,
+                "hard_after_s": HARD_AFTER_S,
+                "dead_man_s": DEAD_MAN_S,
+                "degraded_after_s": DEGRADED_AFTER_S,
+                "rehint_after_s": REHINT_AFTER_S,
+                "dispatch_interval_s": 0.5,
+                "concurrency": 32,
+                "database_pool": 8,
+                "drain_s": 0,
+            },
+        )
+        self.customers = Customers(self.installation, self.outside.port, options.interval)
+        self.audit = Audit(sweep_s=HARD_AFTER_S + SLACK_S - GRACE_S, numbers=self.customers.numbers)
+        self.found = self.audit.found
+        self.fleet = Fleet(
+            self.installation,
+            lossy_url=self.outside.lossy_url,
+            seed=options.seed + 2,
+            audit=self.audit,
+            secret=SECRET,
+            may_get_stuck=self.customers.poisons,
+        )
+        self.fleet.stuck_at = self.customers.asked_at
+        self.mischief = Mischief(
+            installation=self.installation,
+            fleet=self.fleet,
+            postgres=self.postgres,
+            redis_server=self.redis,
+            customers=self.customers,
+            tell=self.outside.tell,
+        )
+        # What the programs alone get: this process has its modules already.
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            [str(HERE / "plugin"), *([str(HERE / "mutants")] if options.mutant else [])]
+        )
+        if options.mutant:
+            os.environ["MUTANT"] = options.mutant
+        self.fleet.fill(options.workers, options.beats)
+        rationed = round(ASKED_FOR * RATION / WINDOW_S / 2 * options.interval)  # two calls a run
+        chatting = max(3, options.connections // 250)
+        for _ in range(rationed):
+            self.customers.connect("rationed")
+        for _ in range(chatting):
+            self.customers.connect("soaked", how="chat", interval_s=30)
+        for how in POISONS:
+            poison = self.customers.connect("soaked", how=how, interval_s=86_400)
+            with self.installation.database.transaction() as db:
+                connections.pause_connection(db, poison)  # until a fault wants it
+        for _ in range(options.connections - rationed - chatting - len(POISONS)):
+            self.customers.connect()
+        self.began = time.time()
 
-    def _start(self, role: str) -> Program:
-        arguments = ("--without-mingle", "--without-gossip") if role == "worker" else ()
-        more = {}
-        if self.options.mutant:
-            more = {"MUTANT": self.options.mutant, "PYTHONPATH": str(HERE / "mutants")}
-        os.environ.update(more)  # handed on to the programs alone: this process has its modules already
-        return self.installation._start(role, *arguments)
+    # --- breaking ----------------------------------------------------------------------------------------------------
 
-    # --- faults ------------------------------------------------------------------------------------------------------
-
-    def _break_for(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
+    def _break(self) -> None:
+        options = self.options
         kinds = [kind for kind, weight in FAULTS.items() for _ in range(weight)]
-        shown = time.monotonic()
-        while time.monotonic() < end:
-            time.sleep(self.lot.expovariate(1 / self.options.mean_s))
-            kind = self.lot.choice(kinds)
-            self.pool.submit(self._fault, kind, random.Random(self.lot.random()))  # noqa: S311 - likewise
-            self._replace_the_dead()
-            if time.monotonic() - shown > 30:
-                shown = time.monotonic()
-                sys.stdout.write(f"  {end - shown:4.0f} s left, {sum(self.faults.values())} faults\n")
-                sys.stdout.flush()
+        end = time.time() + options.minutes * 60 if options.minutes else float("inf")
+        next_look, next_sample, next_fault = time.time() + options.look_every, time.time(), time.time()
+        pool = ThreadPoolExecutor(24, thread_name_prefix="mischief")
+        try:
+            while time.time() < end and not (not options.minutes and self.found.runs >= options.runs):
+                now = time.time()
+                if now >= next_fault:
+                    next_fault = now + self.lot.expovariate(1 / options.mean_s)
+                    lot = random.Random(self.lot.random())  # noqa: S311 - likewise
+                    pool.submit(self._fault, self.lot.choice(kinds), lot)
+                self.fleet.fill(options.workers, options.beats)
+                if now >= next_sample:
+                    next_sample = now + 10
+                    self.fleet.sample()
+                if now >= next_look:
+                    self._look()
+                    self._tell_progress()
+                    next_look = time.time() + options.look_every
+                time.sleep(min(0.1, max(0.0, next_fault - time.time())))
+        finally:
+            pool.shutdown(wait=True)
 
     def _fault(self, kind: str, lot: random.Random) -> None:
         try:
-            if getattr(self, f"_{kind}")(lot) is not False:
-                with self.lock:
-                    self.faults[kind] += 1
-        except (*DATABASE_TROUBLE, redis.RedisError, OSError):
-            return  # a fault met another fault: nothing was done, nothing is counted
+            self.mischief.do(kind, lot)
         except Exception as error:  # noqa: BLE001 - a broken soak must not look like a good one
-            sys.stderr.write(f"fault {kind} broke: {error!r}\n")
-            os._exit(3)
+            self.found.add(f"the soak itself broke at {kind}: {error!r}")
 
-    def _replace_the_dead(self) -> None:
-        for programs, role in ((self.workers, "worker"), (self.beats, "beat")):
-            for place, program in enumerate(programs):
-                if not program.is_alive:
-                    self.exits[f"{role} {program._process.returncode}"] += 1
-                    programs[place] = self._start(role)
+    def _calm_down(self) -> None:
+        """Let everything come back, and see that all is quiet then."""
+        self.outside.tell("calm")
+        self.redis.start()
+        self.postgres.start()
+        # What was on may take its time, what was lost is found, and what the last fault made late is made up for.
+        self._wait(LEASE_S + TIMEOUT_S + 2 * HARD_AFTER_S + 10)
+        self.quiet_from = time.time()
+        self._wait(self.options.quiet_s)
+        self._look()
+        self._look_for_stragglers()
 
-    def _one_of(self, programs: list[Program], lot: random.Random) -> Program | None:
-        with self.lock:
-            free = [program for program in programs if program.is_alive and program not in self.busy]
-            if not free:
-                return None
-            chosen = lot.choice(free)
-            self.busy.add(chosen)
-            return chosen
+    def _wait(self, seconds: float) -> None:
+        end, next_look = time.monotonic() + seconds, time.monotonic() + self.options.look_every
+        while time.monotonic() < end:
+            self.fleet.fill(self.options.workers, self.options.beats)
+            if time.monotonic() > next_look:
+                self._look()
+                next_look = time.monotonic() + self.options.look_every
+            time.sleep(0.5)
+        self.fleet.sample()
 
-    def _worker_killed(self, lot: random.Random) -> bool:
-        return self._signalled(self.workers, signal.SIGKILL, lot)
+    def _end_all(self) -> None:
+        for member in self.fleet.members:
+            member.told_at = member.told_at or time.time()
+            if member.is_alive:
+                member.signal(signal.SIGCONT)
+                member.program.signal(signal.SIGTERM)
+        for member in self.fleet.members:
+            if member.is_alive:
+                with suppress(subprocess.TimeoutExpired):
+                    member.program._process.wait(30)
+                if member.is_alive:
+                    if not self.found.wrong:
+                        self.found.add(f"I9 {member.program.name} did not end within 30 s of SIGTERM")
+                    member.killed_at = time.time()
+                    member.signal(signal.SIGKILL)
+                    member.program._process.wait()
 
-    def _worker_told_to_end(self, lot: random.Random) -> bool:
-        return self._signalled(self.workers, signal.SIGTERM, lot)
+    # --- looking -----------------------------------------------------------------------------------------------------
 
-    def _beat_killed(self, lot: random.Random) -> bool:
-        return self._signalled(self.beats, signal.SIGKILL, lot)
+    def _look(self) -> None:
+        """Hold what is new of the history against the invariants. Raises BrokenError where one is broken."""
+        with suppress(psycopg.Error, *DATABASE_TROUBLE):  # the server is away on purpose; there is a next time
+            with psycopg.connect(self.postgres.url, autocommit=True, connect_timeout=5) as db:
+                db.execute("SET statement_timeout = '60s'")
+                self.fleet.look_for_absence(db)
+                self.audit.read(db)
+                self.audit.look_for_stuck()
+                self.fleet.look(db)
+                self.fleet.look_at_fenced(_pids(db))
+                self._look_for_secrets(db)
+                held = db.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'connection-h%'")
+                self.connections_held.append((held.fetchone() or (0,))[0])
+            self.runs_at.append((time.time(), self.found.runs))
+            self._look_at_vendor(self.audit.until - LATELY_S)
+            self._look_at_outages()
+        if self.found.wrong and not self.options.to_the_end:
+            raise BrokenError
 
-    def _signalled(self, programs: list[Program], number: int, lot: random.Random) -> bool:
-        program = self._one_of(programs, lot)
-        if program is not None:
-            program.signal(number)
-        return program is not None
+    def _look_at_vendor(self, since: float) -> Findings:
+        """Hold the vendor's log of a span, up to where the history was read, against the history."""
+        self.outside.read()
+        calls = self.outside.between(since, self.audit.until - SEEN_AFTER_S)
+        here = Findings()
+        audit.compare_with_vendor(
+            calls, self.audit.stories, self.customers.accounts, here, crashes=self.mischief.crashes
+        )
+        worst = audit.worst_window((call.at for call in calls if call.vendor == "rationed"), WINDOW_S)
+        if worst > RATION:
+            here.add(f"I7 the vendor got {worst} calls in {WINDOW_S:g} s, its limit being {RATION}")
+        for sentence, connection_id in zip(here.wrong, here.broken, strict=True):
+            if sentence not in self.found.wrong:
+                self.found.add(sentence, connection_id)
+        self._look_at_verdicts(calls)
+        return here
 
-    def _worker_frozen(self, lot: random.Random) -> bool:
-        return self._frozen(self.workers, lot)
+    def _look_at_verdicts(self, calls: Sequence[Seen]) -> None:
+        """Hold verdicts against what the vendor answered: nobody is healthy by another's answers, nor ill by ours."""
+        moods: dict[int, list[Seen]] = defaultdict(list)
+        for call in calls:
+            moods[call.execution].append(call)
+        known = {self.customers.accounts[call.account] for call in calls if call.account in self.customers.accounts}
+        for connection_id in known:
+            for run in self.audit.stories[connection_id].runs.values():
+                if run.name == "INTERNAL_ERROR" and run.reason != "worker_lost":
+                    self.found.add(
+                        f"I3 {connection_id}: run {run.seq} says INTERNAL_ERROR ({run.reason}), and no vendor does so",
+                        connection_id,
+                    )
+                seen = [call for number in run.executions for call in moods.get(number, ())]
+                if run.name == "HEALTHY" and seen and seen[-1].vendor != "soaked":
+                    last = {call.page: call.mood for call in seen}
+                    if not {*last.values()} <= {"well", "drips"}:
+                        self.found.add(f"I3 {connection_id}: run {run.seq} is HEALTHY by {last}", connection_id)
 
-    def _beat_frozen(self, lot: random.Random) -> bool:
-        return self._frozen(self.beats, lot)
+    def _look_at_outages(self) -> None:
+        """See that workers went on without Redis where it was away for long."""
+        for began, ended in self.mischief.redis_away[self._degraded_looked_at :]:
+            self._degraded_looked_at += 1
+            since = began + DEGRADED_AFTER_S + 3
+            if ended - since < 3 or any(a < ended and b > began - 5 for a, b in self.audit.down):
+                continue
+            due = done = 0
+            for story in self.audit.stories.values():
+                for run in story.runs.values():
+                    if began < run.scheduled_for < ended - 2:
+                        due += 1
+                        done += run.started_at < ended
+            self.degraded.append((began, ended, due, done))
+            if due > 20 and not done:
+                self.found.add(f"I5 none of {due} due runs was made while Redis was away for {ended - began:.0f} s")
 
-    def _frozen(self, programs: list[Program], lot: random.Random) -> bool:
-        program = self._one_of(programs, lot)
-        if program is None:
-            return False
-        program.signal(signal.SIGSTOP)
-        time.sleep(lot.uniform(0.5, 3) * LEASE_S)
-        program.signal(signal.SIGCONT)
-        with self.lock:
-            self.busy.discard(program)
-        return True
+    def _look_for_secrets(self, db: psycopg.Connection[Any], *, everywhere: bool = False) -> None:
+        """Hold tables against I8."""
+        tables = ["run_history WHERE finished_at > to_timestamp(%(since)s) AND", "health WHERE"]
+        if everywhere:
+            tables = [
+                f"{row[0]} WHERE"
+                for row in db.execute(
+                    "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+                    " WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+                )
+            ]
+        since, self._secrets_from = self._secrets_from - 60, time.time()
+        for table in tables:
+            name = table.partition(" ")[0]
+            query = f"SELECT count(*) FROM {name} t {table.partition(' ')[2]} t::text LIKE %(secret)s"  # noqa: S608 - ours
+            row = db.execute(query.encode(), {"secret": f"%{SECRET}%", "since": since}).fetchone()
+            if row and row[0]:
+                self.found.add(f"I8 a secret stands in {row[0]} rows of {name}")
 
-    def _redis_lost(self, lot: random.Random) -> bool:
-        if not self._servers.acquire(blocking=False):
-            return False
-        try:
-            self.redis.kill()
-            time.sleep(lot.choice([0, 0, 1, 8]))
-            self.redis.start()
-        finally:
-            self._servers.release()
-        return True
+    def _look_for_stragglers(self) -> None:
+        """Name what was due in quiet time and did not run in it, and what ran late although all was quiet."""
+        with psycopg.connect(self.postgres.url, autocommit=True) as db:
+            due = db.execute(
+                "SELECT s.connection_id, extract(epoch FROM now() - s.next_due_at)::double precision"
+                "  FROM connection_sched s WHERE s.enabled AND s.active_seq IS NULL"
+                "   AND s.next_due_at < now() - make_interval(secs => %s)",
+                (QUIET_LATENESS_S,),
+            ).fetchall()
+        for connection_id, late_s in due:
+            self.found.add(f"I5 {connection_id} has been due for {late_s:.0f} s though all is quiet", connection_id)
+        late = self._quiet_lateness()
+        if not late or max(late) > QUIET_LATENESS_S:
+            self.found.add(f"I5 runs are up to {max(late, default=0):.1f} s late though all is quiet")
 
-    def _postgres_crashed(self, lot: random.Random) -> bool:
-        if not self._servers.acquire(blocking=False):
-            return False
-        try:
-            from_s = time.time()
-            self.postgres.stop(immediate=True)
-            time.sleep(lot.choice([0, 0, 0.5, 2]))
-            self.postgres.start()
-            self.down.append((from_s, time.time()))
-        finally:
-            self._servers.release()
-        return True
-
-    _servers = threading.Lock()
-
-    def _triggered(self, lot: random.Random) -> None:
-        with self.installation.database.transaction() as db:
-            for connection_id in lot.sample(list(self.generation), 5):
-                assert runs.trigger(db, connection_id, Trigger.MANUAL)
-
-    def _triggered_a_hundred_times(self, lot: random.Random) -> None:
-        connection_id = lot.choice(list(self.generation))
-        for _ in range(100):
-            with self.installation.database.connection() as db:
-                assert runs.trigger(db, connection_id, Trigger.MANUAL)
-
-    def _credentials_changed(self, lot: random.Random) -> None:
-        connection_id = lot.choice(list(self.generation))
-        with self.lock:
-            self.generation[connection_id] += 1
-            token = f"{self.tokens[connection_id]}-{self.generation[connection_id]}"
-            self.accounts[token] = connection_id
-        with self.installation.database.transaction() as db:
-            connections.replace_credentials(db, self.installation.station.keyring, connection_id, {"token": token})
-
-    def _message_forged(self, lot: random.Random) -> None:
-        with redis.Redis.from_url(self.redis.url) as client:
-            client.lpush(QUEUE, lot.choice([b"{", b"[]", b'{"properties": {}}', _hint(uuid4()), _hint("nobody")]))
-
-    def _message_doubled(self, lot: random.Random) -> None:
-        with redis.Redis.from_url(self.redis.url) as client:
-            client.lpush(QUEUE, *[_hint(c, due_only=True) for c in lot.sample(list(self.generation), 10)] * 3)
+    def _quiet_lateness(self) -> list[float]:
+        return [
+            run.started_at - run.scheduled_for
+            for connection_id, story in self.audit.stories.items()
+            if connection_id not in self.customers.rationed  # these may wait for their vendor
+            for run in story.runs.values()
+            if run.started_at > self.quiet_from
+        ]
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
-    def _calm_down(self) -> float:
-        """Let everything come back; return when it was quiet, in seconds since 1970."""
-        self.pool.shutdown(wait=True)
-        self.vendor.is_moody = False
-        self.redis.start()
-        self.postgres.start()
-        settled = time.monotonic() + LEASE_S + 2 * TIMEOUT_S  # what was on may take its time; what was lost is found
-        while time.monotonic() < settled:
-            self._replace_the_dead()
-            time.sleep(1)
-        quiet_from = time.time()
-        time.sleep(self.options.quiet_s)
-        return quiet_from
-
-    def _leaks(self) -> list[str]:
-        """Hold living workers against I9: files and threads stay few, however many runs there were."""
-        wrong = []
-        for worker in self.workers:
-            if not worker.is_alive:
-                wrong.append(f"I9 {worker.name} ended in quiet time")
-                continue
-            files, threads = (len(list(Path(f"/proc/{worker.pid}/{what}").iterdir())) for what in ("fd", "task"))
-            sys.stdout.write(
-                f"{worker.name}: {files} files, {threads} threads, {worker.peak_memory_bytes >> 20} MB peak\n"
-            )
-            if files > MOST_FILES or threads > MOST_THREADS:
-                wrong.append(f"I9 {worker.name} has {files} files open and {threads} threads")
-        return wrong
-
-    def _end_all(self) -> None:
-        for program in self.installation.programs:
-            if program.is_alive:
-                program.signal(signal.SIGCONT)
-                program.signal(signal.SIGTERM)
-        for program in self.installation.programs:
-            if program.is_alive:
-                with suppress(Exception):
-                    program._process.wait(30)
-                if program.is_alive:
-                    sys.stderr.write(f"{program.name} had to be killed\n")
-                    program.kill()
-
-    def _judge(self, quiet_from: float, leaks: list[str]) -> int:
-        with psycopg.connect(self.postgres.url) as db:
-            stories, found = audit.read(db, sweep_s=LEASE_S + 12, down=self.down)
-            audit.compare_with_vendor(self.turnstile.log, stories, self.accounts, found)
-            skipped = audit.count_slots(db, stories, found)
-            found.wrong += leaks + self._secrets(db) + _stragglers(db, stories, quiet_from)
-            others = db.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'connection-health%'"
-            ).fetchone()
-        if others is None or others[0]:
-            found.wrong.append(f"I9 {others} connections were left open")
-        quiet = [s for story in stories.values() for s in _lateness(story, quiet_from)]
-        if not quiet or max(quiet) > QUIET_LATENESS_S:
-            found.wrong.append(f"I5 runs are up to {max(quiet, default=0):.1f} s late though all is quiet")
-        self._tell(found, skipped, quiet)
+    def _judge(self) -> None:
+        whole = Findings()
+        with suppress(BrokenError), psycopg.connect(self.postgres.url, autocommit=True) as db:
+            with suppress(psycopg.Error):
+                self.audit.read(db)
+            if self.quiet_from < float("inf"):
+                self.audit.look_for_stuck()
+                self.audit.compare_with_tables(db)
+                self.fleet.look(db)
+                self._look_for_secrets(db, everywhere=True)
+                left = db.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'connection-health%'"
+                    " AND application_name <> 'connection-health runs' OR application_name = 'connection-health claims'"
+                ).fetchone()
+                if left and left[0]:
+                    self.found.add(f"I9 {left[0]} connections to the database were left open")
+            self.fleet.look_at_fenced(_pids(db))
+            whole = self._look_at_vendor(0.0)
+            recovery = list(recoveries(self.mischief.done, self.audit, _pids(db)))
+            report = "\n".join(self._report(whole, recovery)) + "\n"
+            sys.stdout.write(report)
+            if self.found.wrong:
+                self._tell_story(db)
+            if self.options.report:
+                Path(self.options.report).write_text(report, encoding="utf-8")
         self.installation.close()
-        return 1 if found.wrong else 0
 
-    def _secrets(self, db: psycopg.Connection[Any]) -> list[str]:
-        """Hold logs and tables against I8."""
-        wrong = [f"I8 a secret stands in the log of {p.name}" for p in self.installation.programs if SECRET in p.log]
-        tables = db.execute(
-            "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
-        ).fetchall()
-        for (table,) in tables:
-            query = f"SELECT count(*) FROM {table} t WHERE t::text LIKE %s"  # noqa: S608 - the server's own names
-            row = db.execute(query.encode(), (f"%{SECRET}%",)).fetchone()
-            if row and row[0]:
-                wrong.append(f"I8 a secret stands in {row[0]} rows of {table}")
-        return wrong
+    def _tell_progress(self) -> None:
+        then, before = self.runs_at[-2] if len(self.runs_at) > 1 else (self.began, 0)
+        now, runs = self.runs_at[-1] if self.runs_at else (time.time(), 0)
+        rate = (runs - before) / max(1.0, now - then)
+        sys.stdout.write(
+            f"  {now - self.began:5.0f} s: {runs} runs ({rate:.0f}/s), {len(self.mischief.done)} faults,"
+            f" {len(self.fleet.alive('worker'))} workers\n"
+        )
+        sys.stdout.flush()
 
-    def _tell(self, found: audit.Findings, skipped: int, quiet: list[float]) -> None:
+    def _report(self, whole: Findings, recovery: Sequence[str]) -> Iterator[str]:
+        options, found = self.options, self.found
         by_invariant = Counter(sentence[:2] for sentence in found.wrong)
-        crashed = [p.name for p in self.installation.programs if "Unrecoverable" in p.log]
-        tracebacks = sum(p.log.count("Traceback (most recent call last)") for p in self.installation.programs)
-        options = self.options
+        faults = Counter(fault.kind for fault in self.mischief.done)
         mutant = f", without {options.mutant}" if options.mutant else ""
-        faults = ", ".join(f"{kind} {n}" for kind, n in self.faults.most_common())
-        states = ", ".join(f"{state} {n}" for state, n in sorted(found.by_state.items()))
-        lost = {
-            "stuck": by_invariant["I2"],
+        runs = [run for story in self.audit.stories.values() for run in story.runs.values()]
+        lateness = [run.started_at - run.scheduled_for for run in runs]
+        rationed = [call.at for call in self.outside.calls if call.vendor == "rationed"]
+        moody = sum(call.mood != "well" for call in self.outside.calls if call.at < self.quiet_from)
+        worst = audit.worst_window(rationed, WINDOW_S)
+        span = (rationed[-1] - rationed[0]) / WINDOW_S * RATION if len(rationed) > 1 else 1
+        broken = {
+            "lost": by_invariant["I5"] + by_invariant["I6"],
             "doubled": by_invariant["I1"] + by_invariant["I4"],
-            "regressions of health": by_invariant["I3"],
-            "slots lost": by_invariant["I5"],
-            "triggers lost": by_invariant["I6"],
+            "stuck": by_invariant["I2"],
+            "regressions of health, changes of what was": by_invariant["I3"],
+            "limits overrun": by_invariant["I7"],
             "secrets shown": by_invariant["I8"],
-            "leaks": by_invariant["I9"],
+            "leaks, hangs, breaks": by_invariant["I9"],
         }
-        size = f"{options.connections} connections, {options.workers} workers, {options.beats} beats"
-        lines = [
-            f"seed {options.seed}, {options.minutes:g} min, {size}{mutant}",
-            f"faults {sum(self.faults.values())}: {faults}",
-            f"runs {found.runs}: {states}; late results refused {found.late_results}",
-            f"vendor calls {found.calls}, of them {found.zombie_calls} by zombies; slots skipped and counted {skipped}",
-            f"lateness p50/p99/max: {_spread(found.lateness_s)} s; in quiet time {_spread(quiet)} s",
-            f"programs {len(self.installation.programs)}, their ends: {dict(self.exits)}",
-            f"ended by an error: {crashed or 'none'}; tracebacks in logs: {tracebacks}",
-            ", ".join(f"{what} {n}" for what, n in lost.items()),
-            *(f"  {sentence}" for sentence in found.wrong[:30]),
-            "VIOLATED" if found.wrong else "all invariants hold",
+        yield f"seed {options.seed}, {time.time() - self.began:.0f} s, {options.connections} connections every"
+        yield f"  {options.interval} s, {options.workers} workers, {options.beats} beats{mutant}"
+        yield f"faults {sum(faults.values())}: " + ", ".join(f"{kind} {n}" for kind, n in faults.most_common())
+        yield f"runs {found.runs}: " + ", ".join(f"{state} {n}" for state, n in sorted(found.by_state.items()))
+        yield "verdicts: " + ", ".join(
+            f"{name} {n}" for name, n in Counter(str(run.name) for run in runs).most_common()
+        )
+        yield ", ".join(f"{what} {n}" for what, n in broken.items())
+        yield (
+            f"vendor calls {whole.calls}, {moody} of them answered badly; late calls of zombies {whole.zombie_calls};"
+            f" executions of claims that a crash took back {whole.unclaimed_executions}; late results refused"
+            f" {found.late_results}; slots skipped and counted {found.skipped}"
+        )
+        yield (
+            f"limit: {worst} of {RATION} in the worst window, {len(rationed) / span:.0%} used, {ASKED_FOR:.0%}"
+            " asked for"
+        )
+        yield f"lateness p50/p99/max: {_spread(lateness)} s; in quiet time {_spread(self._quiet_lateness())} s"
+        yield f"triggers {found.wishes}, answered after {_spread(found.answered_after_s)} s"
+        if self.degraded:
+            due, done = (sum(outage[n] for outage in self.degraded) for n in (2, 3))
+            yield f"Redis away {len(self.degraded)} times for long: {done} of {due} runs made that fell due meanwhile"
+        yield from recovery
+        yield from self.fleet.growth()
+        if self.connections_held:
+            half = len(self.connections_held) // 2
+            first, second = (
+                max(part, default=0) for part in (self.connections_held[:half], self.connections_held[half:])
+            )
+            yield f"connections to PostgreSQL: at most {first} in the first half, {second} in the second"
+        yield f"programs {len(self.fleet.members)}, their ends: {dict(self.fleet.ends)}"
+        for invariant, count in by_invariant.items():
+            yield f"  {invariant} broken {count} times:"
+            yield from itertools.islice((f"    {one[:400]}" for one in found.wrong if one[:2] == invariant), 5)
+        yield f"VIOLATED after {time.time() - self.began:.0f} s" if found.wrong else "all invariants hold"
+
+    def _tell_story(self, db: psycopg.Connection[Any]) -> None:
+        """Tell all that is known of the first connection whose invariant was broken, in order."""
+        connection_id = next((one for one in self.found.broken if one is not None), None)
+        if connection_id is None:
+            return
+        events: list[tuple[float, str]] = []
+        for at, xact, what, seq, more in db.execute(
+            "SELECT extract(epoch FROM at)::double precision, xact::text, what, run_seq, more::text FROM audit"
+            " WHERE connection_id = %s ORDER BY n",
+            (connection_id,),
+        ):
+            events.append((at, f"{what} {seq or ''} {more or ''} (transaction {xact})"))
+        names = [name for name, owner in self.customers.accounts.items() if owner == connection_id]
+        events += [
+            (
+                call.at,
+                f"vendor: execution {call.execution}, page {call.page}, answers {call.mood}, to {call.account[-8:]}",
+            )
+            for call in self.outside.calls
+            if call.account in names
         ]
-        sys.stdout.write("\n".join(lines) + "\n")
+        first = events[0][0] if events else 0.0
+        for fault in self.mischief.done:
+            if fault.ended > first and (fault.pids or fault.servers):
+                events.append(
+                    (fault.began, f"fault: {fault.kind} until {clock(fault.ended)}, pids {sorted(fault.pids)}")
+                )
+        sys.stdout.write(f"the story of {connection_id}:\n")
+        told = sorted(events)
+        for at, text in told[-150:]:
+            sys.stdout.write(f"  {clock(at)} {text[:300]}\n")
 
 
-FAULTS: Final = {
-    "triggered": 8,
-    "triggered_a_hundred_times": 2,
-    "credentials_changed": 5,
-    "worker_killed": 4,
-    "worker_told_to_end": 3,
-    "worker_frozen": 5,
-    "beat_killed": 1,
-    "beat_frozen": 1,
-    "redis_lost": 3,
-    "postgres_crashed": 2,
-    "message_forged": 3,
-    "message_doubled": 3,
-}
-"""How often, in relation to each other."""
+def recoveries(faults: Sequence[Fault], history: Audit, pids: dict[str, int]) -> Iterator[str]:
+    """Tell, by kind of fault, how long after its end the last of the runs that it hit was on again.
+
+    Hit by a fault in a process is a run that it had on and that ended LOST or INTERRUPTED; by one in a server, also
+    what fell due while it was away and had not begun when it was back. Faults overlap: what another fault held up
+    meanwhile counts here too.
+    """
+    cut: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    torn: list[tuple[float, float]] = []
+    starts: list[tuple[float, float]] = []
+    for story in history.stories.values():
+        for seq, run in story.runs.items():
+            starts.append((run.started_at, run.scheduled_for))
+            following = story.runs.get(seq + 1)
+            if run.state in {"LOST", "INTERRUPTED"} and following is not None:
+                ends = (run.finished_at, following.started_at)
+                cut[pids.get(run.worker_id, 0)].append(ends)
+                if run.reason in _TORN:
+                    torn.append(ends)
+    starts.sort()
+    last: dict[str, list[float]] = defaultdict(list)
+    runs: Counter[str] = Counter()
+    noticed: dict[str, list[float]] = defaultdict(list)
+    for fault in faults:
+        if fault.pids:
+            hit = [ends for pid in fault.pids for ends in cut.get(pid, ()) if ends[0] - fault.began >= 0]
+            hit = [ends for ends in hit if ends[0] <= fault.ended + 30]
+            noticed[fault.kind] += [finished - fault.began for finished, _ in hit]
+        else:
+            hit = _hit_by_server(fault, starts, torn) if fault.servers else []
+        if hit:
+            runs[fault.kind] += len(hit)
+            last[fault.kind].append(max(0.0, *(again - fault.ended for _, again in hit)))
+    yield "recovery (from the fault's end until the last run that it hit was on again), p50/p99/max:"
+    for kind in sorted(last):
+        seen = f"; cut runs ended after {_spread(noticed[kind])} s" if noticed[kind] else ""
+        yield f"  {kind}: {_spread(last[kind])} s over {len(last[kind])} faults, {runs[kind]} runs{seen}"
 
 
-def _hint(connection_id: object, **more: object) -> bytes:
-    task_id = str(uuid4())
-    return json.dumps(
-        {
-            "body": json.dumps([[], {"connection_id": str(connection_id), **more}, {}]),
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": {"lang": "py", "task": SYNC_TASK, "id": task_id, "root_id": task_id},
-            "properties": {
-                "correlation_id": task_id,
-                "delivery_info": {"exchange": "", "routing_key": QUEUE},
-                "delivery_tag": task_id,
-            },
-        }
-    ).encode()
+_TORN: Final = frozenset({"database_away", "lease_lost", "worker_lost"})
 
 
-def _lateness(story: audit.Story, quiet_from: float) -> list[float]:
-    return [
-        audit.seconds(run["started_at"]) - audit.seconds(run["scheduled_for"])
-        for run in story.runs.values()
-        if audit.seconds(run["started_at"]) > quiet_from
-    ]
+def _hit_by_server(
+    fault: Fault, starts: Sequence[tuple[float, float]], torn: Sequence[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """Return what a server's fault held up: when each was due or ended, and when it began again.
+
+    starts: when runs began and when they were due, in order; torn: when runs were cut, and when the next began.
+    """
+    low, high = (bisect.bisect_left(starts, (fault.ended + after_s, 0.0)) for after_s in (0, 60))
+    hit = [(due, began) for began, due in starts[low:high] if fault.began - 1 <= due <= fault.ended]
+    return hit + [(end, again) for end, again in torn if fault.began <= end <= fault.ended + LEASE_S * 2]
 
 
-def _stragglers(db: psycopg.Connection[Any], stories: dict[UUID, audit.Story], quiet_from: float) -> list[str]:
-    """Name the connections that were due in quiet time and did not run in it."""
-    due = db.execute(
-        "SELECT connection_id, extract(epoch FROM now() - next_due_at)::double precision FROM connection_sched"
-        " WHERE enabled AND next_due_at < now() - make_interval(secs => %s)",
-        (QUIET_LATENESS_S + 30,),  # the programs have been ended meanwhile
-    ).fetchall()
-    return [
-        f"I5 {connection_id} has been due for {late_s:.0f} s"
-        for connection_id, late_s in due
-        if not _lateness(stories[connection_id], quiet_from)
-    ]
+def _pids(db: psycopg.Connection[Any]) -> dict[str, int]:
+    return {str(worker_id): pid for worker_id, pid in db.execute("SELECT worker_id, pid FROM worker")}
 
 
-def _spread(values: list[float]) -> str:
-    if len(values) < 2:
+def _spread(values: Sequence[float]) -> str:
+    if not values:
         return "-"
+    if len(values) < 2:
+        return f"{values[0]:.1f}"
     cuts = statistics.quantiles(values, n=100)
-    return f"{cuts[49]:.1f}/{cuts[98]:.1f}/{max(values):.1f}"
+    return f"{cuts[49]:.1f}/{min(cuts[98], max(values)):.1f}/{max(values):.1f}"
 
 
 def main() -> int:
     """Soak once."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=None, help="default: until --runs runs have ended")
+    parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=None, help="default: drawn, and printed")
-    parser.add_argument("--connections", type=int, default=240)
+    parser.add_argument("--connections", type=int, default=5000)
+    parser.add_argument("--interval", type=int, default=50, help="seconds between a connection's runs")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--beats", type=int, default=2)
     parser.add_argument("--mean-s", type=float, default=1.0, help="seconds between faults, on average")
-    parser.add_argument("--quiet-s", type=float, default=30)
-    parser.add_argument("--mutant", default=None, help="a guard to take out; the soak must fail then")
+    parser.add_argument("--quiet-s", type=float, default=60)
+    parser.add_argument("--look-every", type=float, default=30, help="seconds between looks at the history")
+    parser.add_argument("--to-the-end", action="store_true", help="go on where an invariant is broken")
+    parser.add_argument(
+        "--mutant", default=None, choices=sorted(MUTANTS), help="a guard to take out: it must fail then"
+    )
+    parser.add_argument("--report", default=None, help="a file for the report as well")
     parser.add_argument("--keep", action="store_true", help="keep the logs")
     options = parser.parse_args()
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # the server is away on purpose
