@@ -226,7 +226,8 @@ ON CONFLICT (connection_id, data_type) DO UPDATE SET last_pass_at = now(), last_
 
 
 # The commonest page of all: the only one of a full pass, and everything on it as it was. Then nothing is written, and
-# that the pass met it all is noted with the end of the run. A row comes back only where the run is current.
+# that the pass met it all is noted with the end of the run. A row comes back only where the run is current. The records
+# are found by the parameter and not by the run's row: so one partition is made ready and not all of them.
 _IS_CALM: Final = Statement(f"""
 SELECT CASE
     WHEN EXISTS (SELECT FROM sighting g WHERE g.connection_id = r.connection_id AND g.data_type = %(data_type)s)
@@ -241,7 +242,7 @@ SELECT CASE
                                      (array_position(a.ids, k.record_id) - 1) * {DIGEST_BYTES} + 1,
                                      {DIGEST_BYTES}), FALSE)), TRUE)
             FROM (SELECT x.record_id, x.digest FROM record x
-                   WHERE x.connection_id = r.connection_id AND x.data_type = %(data_type)s AND x.gone_at IS NULL
+                   WHERE x.connection_id = %(connection_id)s AND x.data_type = %(data_type)s AND x.gone_at IS NULL
                    LIMIT cardinality(a.ids) + 1) k)
     END
   FROM run r CROSS JOIN (SELECT string_to_array(%(ids)s, E'\\n') AS ids) a

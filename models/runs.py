@@ -41,7 +41,7 @@ class RunKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:
-    """What the vault holds of a connection's credentials, to be opened with `vault.opened`."""
+    """What the vault holds of a connection's credentials, to be opened with `vault.unseal`."""
 
     key_id: str
     data: bytes = field(repr=False)
@@ -144,30 +144,35 @@ _NEXT_SLOT: Final = """date_bin(make_interval(secs => s.refresh_interval_secs), 
 
 _DUE_COLUMNS: Final = "s.connection_id, s.slot_at, s.next_due_at, s.requested_trigger"
 
-# What a claim does with the rows that it has locked as `due`. The rows of big tables are looked up by an array of ids,
-# or one by one (LIMIT 1): the planner cannot know how few they are, and would rather read a million rows once.
-_CLAIM: Final = f"""
-claimed AS (
-  UPDATE connection_sched s
+# What a claim does with the rows that it has locked as `due`.
+_TAKEN: Final = f"""
      SET run_seq = s.run_seq + 1, active_seq = s.run_seq + 1, hinted_at = NULL, requested_trigger = NULL,
          slot_at = {_NEXT_SLOT},
-         next_due_at = {_NEXT_SLOT}
-   WHERE s.connection_id = ANY(ARRAY(SELECT connection_id FROM due))
-  RETURNING s.connection_id, s.run_seq, s.cred_version, s.refresh_interval_secs, s.timeout_secs
-), begun AS MATERIALIZED (
-  SELECT d.*, c.organization_id, c.vendor, c.options, h.name, h.reason, h.consecutive_failures,
+         next_due_at = {_NEXT_SLOT}"""
+
+_BEGUN: Final = """
+SELECT d.*, c.organization_id, c.vendor, c.options, h.name, h.reason, h.consecutive_failures,
          due.next_due_at AS scheduled_for,
          COALESCE(due.requested_trigger, CASE WHEN due.next_due_at <= now() THEN 'SCHEDULED' ELSE 'MANUAL' END)
            AS trigger,
          CASE WHEN due.slot_at > now() THEN 0
               ELSE floor(extract(epoch FROM now() - due.slot_at) / d.refresh_interval_secs)::integer END
-           AS skipped_slots
-    FROM claimed d
-    JOIN due ON due.connection_id = d.connection_id
-    CROSS JOIN LATERAL (
-      SELECT x.organization_id, x.vendor, x.options FROM connection x WHERE x.connection_id = d.connection_id LIMIT 1) c
-    CROSS JOIN LATERAL (
-      SELECT x.name, x.reason, x.consecutive_failures FROM health x WHERE x.connection_id = d.connection_id LIMIT 1) h
+           AS skipped_slots"""
+
+
+def _claim_of(its: str, *, rows: str, of_rows: str, credential: str) -> str:
+    """Return the end of a statement that claims.
+
+    its: the connection's id; rows: those of the schedule that are locked; of_rows: where the rest of them is read;
+    credential: the join of what the vault holds.
+    """
+    return f"""
+claimed AS (
+  UPDATE connection_sched s {_TAKEN}
+   WHERE s.connection_id {rows}
+  RETURNING s.connection_id, s.run_seq, s.cred_version, s.refresh_interval_secs, s.timeout_secs
+), begun AS MATERIALIZED ({_BEGUN}
+    FROM claimed d {of_rows}
 ), started AS (
   INSERT INTO run (connection_id, run_seq, worker_id, organization_id, vendor, trigger, scheduled_for, skipped_slots,
                    cred_version, started_at, deadline_at)
@@ -175,15 +180,41 @@ claimed AS (
          cred_version, now(), now() + make_interval(secs => timeout_secs + {GRACE_S})
     FROM begun
 )
-SELECT connection_id, run_seq, organization_id, vendor, trigger, scheduled_for, skipped_slots, cred_version,
+SELECT begun.connection_id, run_seq, organization_id, vendor, trigger, scheduled_for, skipped_slots, cred_version,
        timeout_secs, refresh_interval_secs, options, now(), now() + make_interval(secs => timeout_secs + {GRACE_S}),
        name, reason, consecutive_failures, k.key_id, k.sealed,
        (SELECT jsonb_object_agg(u.data_type, u.state) FROM cursor u
-         WHERE u.connection_id = begun.connection_id AND u.state IS NOT NULL)
-  FROM begun LEFT JOIN LATERAL (
-    SELECT x.key_id, x.sealed FROM credential x
-     WHERE x.connection_id = begun.connection_id AND x.kind = 'credentials' LIMIT 1) k ON TRUE
+         WHERE u.connection_id = {its} AND u.state IS NOT NULL)
+  FROM begun LEFT JOIN {credential}
 """  # noqa: S608 - put together from this module's constants
+
+
+# For one connection each row is found by its key: a plan for many has more steps, and to make those ready is what a
+# claim costs.
+_CLAIM_ONE: Final = _claim_of(
+    "%(connection_id)s",
+    rows="= (SELECT connection_id FROM due)",
+    of_rows="""CROSS JOIN due CROSS JOIN connection c CROSS JOIN health h
+   WHERE c.connection_id = %(connection_id)s AND h.connection_id = %(connection_id)s""",
+    credential="credential k ON k.connection_id = %(connection_id)s AND k.kind = 'credentials'",
+)
+
+# For many, the rows of big tables are looked up by an array of ids, or one by one (LIMIT 1): the planner cannot know
+# how few they are, and would rather read a million rows once.
+_CLAIM_MANY: Final = _claim_of(
+    "begun.connection_id",
+    rows="= ANY(ARRAY(SELECT connection_id FROM due))",
+    of_rows="""
+    JOIN due ON due.connection_id = d.connection_id
+    CROSS JOIN LATERAL (
+      SELECT x.organization_id, x.vendor, x.options FROM connection x WHERE x.connection_id = d.connection_id LIMIT 1) c
+    CROSS JOIN LATERAL (
+      SELECT x.name, x.reason, x.consecutive_failures FROM health x
+       WHERE x.connection_id = d.connection_id LIMIT 1) h""",
+    credential="""LATERAL (
+    SELECT x.key_id, x.sealed FROM credential x
+     WHERE x.connection_id = begun.connection_id AND x.kind = 'credentials' LIMIT 1) k ON TRUE""",
+)
 
 # A worker whose lease has run out is about to be reaped: it may not begin anything.
 _LEASED: Final = """
@@ -201,7 +232,7 @@ WITH due AS (
      AND {within_limit}
      AND {_LEASED}
      FOR UPDATE OF s SKIP LOCKED
-), {_CLAIM}""")  # noqa: S608 - put together from this module's constants
+), {_CLAIM_ONE}""")  # noqa: S608 - put together from this module's constants
 
 
 _CLAIM_UNLIMITED: Final = _claim_one("l.max_inflight IS NULL")
@@ -271,7 +302,7 @@ WITH {_vendors("")}, due AS MATERIALIZED (
      ORDER BY s.next_due_at LIMIT l.share FOR UPDATE OF s SKIP LOCKED) d
    WHERE {_LEASED}
    LIMIT %(limit)s
-), {_CLAIM}""")  # noqa: S608 - put together from this module's constants
+), {_CLAIM_MANY}""")  # noqa: S608 - put together from this module's constants
 
 _LOCK_LIMITS: Final = Statement("""
 SELECT vendor FROM vendor_limit WHERE max_inflight IS NOT NULL ORDER BY vendor FOR UPDATE SKIP LOCKED""")
@@ -371,45 +402,67 @@ def trigger(db: Connection[Any], connection_id: UUID, trigger: Trigger) -> bool:
     return affected(db, _TRIGGER, {"connection_id": connection_id, "trigger": trigger.value}) > 0
 
 
-# What every end of a run does once it has the row (`ended`) and knows what to say of it (`verdict`).
-_KEEP: Final = """
+# What every end of a run does once it has the row (`ended`) and knows what to say of it: in columns of `verdict` where
+# there are many runs, in parameters where there is one, for each step of a plan costs as much as the row it is for.
+_SAID: Final = {
+    "state": "text", "name": "text", "status": "text", "owner": "text", "reason": "text", "rule": "text",
+    "sentence": "text", "next_step": "text", "retry_at": "timestamptz", "classifier_version": "text",
+    "details": "jsonb", "evidence": "jsonb", "data_types": "jsonb", "exchanges": "jsonb", "requests": "integer",
+    "records_new": "bigint", "records_changed": "bigint", "records_unchanged": "bigint", "records_skipped": "bigint",
+}  # fmt: skip
+_IN_COLUMNS: Final = {word: f"v.{word}" for word in _SAID}
+_IN_PARAMETERS: Final = {word: f"%({word})s::{kind}" for word, kind in _SAID.items()}
+
+
+def _keep(said: Mapping[str, str], source: str) -> str:
+    """Return the part that writes the history. source: where `e`, the run that ended, is read."""
+    listed = [word for word in said if word not in {"state", "status", "owner"}]
+    return f"""
 kept AS (
   INSERT INTO run_history (connection_id, run_seq, finished_at, state, worker_id, organization_id, vendor, trigger,
-    scheduled_for, skipped_slots, cred_version, started_at, deadline_at, name, reason, rule, sentence, next_step,
-    retry_at, classifier_version, details, evidence, data_types, exchanges, requests, records_new, records_changed,
-    records_unchanged, records_skipped)
-  SELECT e.connection_id, e.run_seq, now(), v.state, e.worker_id, e.organization_id, e.vendor, e.trigger,
-    e.scheduled_for, e.skipped_slots, e.cred_version, e.started_at, e.deadline_at, v.name, v.reason, v.rule,
-    v.sentence, v.next_step, v.retry_at, v.classifier_version, v.details, v.evidence, v.data_types, v.exchanges,
-    v.requests, v.records_new, v.records_changed, v.records_unchanged, v.records_skipped
-    FROM ended e JOIN verdict v ON v.connection_id = e.connection_id
-)"""
+    scheduled_for, skipped_slots, cred_version, started_at, deadline_at, {", ".join(listed)})
+  SELECT e.connection_id, e.run_seq, now(), {said["state"]}, e.worker_id, e.organization_id, e.vendor, e.trigger,
+    e.scheduled_for, e.skipped_slots, e.cred_version, e.started_at, e.deadline_at,
+    {", ".join(said[word] for word in listed)}
+    FROM {source}
+)"""  # noqa: S608 - put together from this module's constants
 
-_CHANGED: Final = "(h.name, h.reason, h.owner) IS DISTINCT FROM (v.name, v.reason, v.owner)"
 
-# Health follows the highest finished run only, and a deleted connection keeps the health it had. A change of name,
-# reason or owner moves changed_seq, and with that the table itself writes its history and the event (models/tables.py).
-_JUDGE: Final = f"""
+def _judge(said: Mapping[str, str], *, run_seq: str, cred_version: str, source: str) -> str:
+    """Return the part that moves the health. run_seq, cred_version: the run's; source: what follows SET.
+
+    Health follows the highest finished run only, and a deleted connection keeps the health it had. A change of name,
+    reason or owner moves changed_seq, and with that the table itself writes its history and the event
+    (models/tables.py).
+    """
+    name, is_healthy = said["name"], f"{said['name']} = '{HealthName.HEALTHY}'"
+    changed = f"(h.name, h.reason, h.owner) IS DISTINCT FROM ({name}, {said['reason']}, {said['owner']})"
+    copied = ", ".join(
+        f"{word} = {said[word]}"
+        for word in (
+            "name", "status", "owner", "reason", "rule", "sentence", "next_step", "retry_at", "classifier_version",
+            "details", "evidence", "data_types",
+        )
+    )  # fmt: skip
+    return f"""
 judged AS (
   UPDATE health h
-     SET name = v.name, status = v.status, owner = v.owner, reason = v.reason, rule = v.rule, sentence = v.sentence,
-         next_step = v.next_step, retry_at = v.retry_at, classifier_version = v.classifier_version,
-         details = v.details, evidence = v.evidence, data_types = v.data_types,
-         run_seq = e.run_seq, cred_version = e.cred_version, classified_at = now(),
-         since = CASE WHEN h.name IS DISTINCT FROM v.name THEN now() ELSE h.since END,
-         changed_seq = CASE WHEN {_CHANGED} THEN e.run_seq ELSE h.changed_seq END,
-         previous_name = CASE WHEN {_CHANGED} THEN h.name ELSE h.previous_name END,
-         previous_reason = CASE WHEN {_CHANGED} THEN h.reason ELSE h.previous_reason END,
-         consecutive_failures = CASE WHEN v.name = 'HEALTHY' THEN 0 ELSE h.consecutive_failures + 1 END,
-         first_failure_at = CASE WHEN v.name <> 'HEALTHY' AND h.consecutive_failures = 0 THEN now()
+     SET {copied},
+         run_seq = {run_seq}, cred_version = {cred_version}, classified_at = now(),
+         since = CASE WHEN h.name IS DISTINCT FROM {name} THEN now() ELSE h.since END,
+         changed_seq = CASE WHEN {changed} THEN {run_seq} ELSE h.changed_seq END,
+         previous_name = CASE WHEN {changed} THEN h.name ELSE h.previous_name END,
+         previous_reason = CASE WHEN {changed} THEN h.reason ELSE h.previous_reason END,
+         consecutive_failures = CASE WHEN {is_healthy} THEN 0 ELSE h.consecutive_failures + 1 END,
+         first_failure_at = CASE WHEN NOT {is_healthy} AND h.consecutive_failures = 0 THEN now()
                                  ELSE h.first_failure_at END,
-         last_failure_at = CASE WHEN v.name <> 'HEALTHY' THEN now() ELSE h.last_failure_at END,
-         first_success_at = CASE WHEN v.name = 'HEALTHY' AND h.name IS DISTINCT FROM 'HEALTHY' THEN now()
+         last_failure_at = CASE WHEN NOT {is_healthy} THEN now() ELSE h.last_failure_at END,
+         first_success_at = CASE WHEN {is_healthy} AND h.name IS DISTINCT FROM '{HealthName.HEALTHY}' THEN now()
                                  ELSE h.first_success_at END,
-         last_success_at = CASE WHEN v.name = 'HEALTHY' THEN now() ELSE h.last_success_at END
-    FROM ended e JOIN verdict v ON v.connection_id = e.connection_id
-   WHERE h.connection_id = e.connection_id AND h.run_seq < e.run_seq AND h.connection_state <> 'DELETED'
+         last_success_at = CASE WHEN {is_healthy} THEN now() ELSE h.last_success_at END
+   {source} AND h.run_seq < {run_seq} AND h.connection_state <> 'DELETED'
 )"""  # noqa: S608 - put together from this module's constants
+
 
 # The same for many runs: an array of ids keeps the planner from reading the whole table for them.
 _OF_MANY: Final = "= ANY(ARRAY(SELECT connection_id FROM ended))"
@@ -425,28 +478,26 @@ _FINISH: Final = Statement(f"""
 WITH ended AS (
   DELETE FROM run r WHERE {_BY_KEY}
   RETURNING {_ENDED}
-), verdict AS (
-  SELECT e.connection_id, %(state)s::text AS state, %(name)s::text AS name, %(status)s::text AS status,
-    %(owner)s::text AS owner, %(reason)s::text AS reason, %(rule)s::text AS rule, %(sentence)s::text AS sentence,
-    %(next_step)s::text AS next_step, %(retry_at)s::timestamptz AS retry_at,
-    %(classifier_version)s::text AS classifier_version, %(details)s::jsonb AS details, %(evidence)s::jsonb AS evidence,
-    %(data_types)s::jsonb AS data_types, %(exchanges)s::jsonb AS exchanges, %(requests)s::integer AS requests,
-    %(records_new)s::bigint AS records_new, %(records_changed)s::bigint AS records_changed,
-    %(records_unchanged)s::bigint AS records_unchanged, %(records_skipped)s::bigint AS records_skipped
-    FROM ended e
 ), freed AS (
   UPDATE connection_sched s
      SET active_seq = NULL, crash_streak = 0,
-         succeeded_seq = CASE WHEN %(state)s = 'SUCCEEDED' THEN e.run_seq ELSE s.succeeded_seq END,
+         succeeded_seq = CASE WHEN %(state)s::text = 'SUCCEEDED' THEN s.active_seq ELSE s.succeeded_seq END,
          next_due_at = CASE WHEN s.requested_trigger IS NOT NULL THEN least(s.next_due_at, now())
                             ELSE COALESCE(now() + make_interval(secs => %(next_in_s)s::double precision), s.slot_at) END
-    FROM ended e
-   WHERE s.connection_id = e.connection_id AND s.active_seq = e.run_seq
+   WHERE s.connection_id = %(connection_id)s AND s.active_seq = (SELECT e.run_seq FROM ended e)
 ), met AS (
-  UPDATE cursor c SET last_pass_at = greatest(c.last_pass_at, e.started_at), last_pass_seq = e.run_seq FROM ended e
-   WHERE c.connection_id = e.connection_id AND c.data_type = ANY(%(met_unchanged)s::text[])
-), {_KEEP}, {_JUDGE}
-SELECT count(*) FROM ended""")  # noqa: S608 - put together from this module's constants
+  UPDATE cursor c
+     SET last_pass_at = greatest(c.last_pass_at, (SELECT e.started_at FROM ended e)), last_pass_seq = %(run_seq)s
+   WHERE c.connection_id = (SELECT e.connection_id FROM ended e) AND c.data_type = ANY(%(met_unchanged)s::text[])
+), {_keep(_IN_PARAMETERS, "ended e")}, {
+    _judge(
+        _IN_PARAMETERS,
+        run_seq="%(run_seq)s",
+        cred_version="(SELECT e.cred_version FROM ended e)",
+        source="WHERE h.connection_id = (SELECT e.connection_id FROM ended e)",
+    )
+}
+SELECT FROM ended""")  # noqa: S608 - put together from this module's constants
 
 # A repeated finish of our own, after an unknown COMMIT, is no late result.
 _LATE: Final = Statement("""
@@ -462,8 +513,7 @@ def finish(db: Connection[Any], key: RunKey, result: FinishedRun) -> bool:
     `late_result`. After a COMMIT whose answer was lost, repeat it: `ended_as` tells which of the two calls did it.
     """
     params = _finish_params(key, result)
-    found = row(db, _FINISH, params)
-    if found is not None and found[0]:
+    if row(db, _FINISH, params) is not None:
         return True
     affected(db, _LATE, {**params, "late_result": stored(asdict(result))})
     return False
@@ -615,7 +665,15 @@ WITH lost AS MATERIALIZED (
     NULL::jsonb AS data_types, NULL::jsonb AS exchanges, 0 AS requests, 0 AS records_new, 0 AS records_changed,
     0 AS records_unchanged, 0 AS records_skipped, f.crash_streak
     FROM ended e JOIN freed f ON f.connection_id = e.connection_id
-), {_KEEP}, {_JUDGE.replace("h.connection_id = e", f"h.connection_id {_OF_MANY} AND h.connection_id = e")}
+), {_keep(_IN_COLUMNS, "ended e JOIN verdict v ON v.connection_id = e.connection_id")}, {
+    _judge(
+        _IN_COLUMNS,
+        run_seq="e.run_seq",
+        cred_version="e.cred_version",
+        source=f'''FROM ended e JOIN verdict v ON v.connection_id = e.connection_id
+   WHERE h.connection_id {_OF_MANY} AND h.connection_id = e.connection_id''',
+    )
+}
 SELECT e.connection_id, e.run_seq, v.name, v.reason, v.crash_streak
   FROM ended e JOIN verdict v ON v.connection_id = e.connection_id""")  # noqa: S608 - constants of this module
 

@@ -105,7 +105,7 @@ def hot(connection_id: UUID) -> dict[str, tuple[Statement, dict[str, Any]]]:
             runs._INTERRUPT_WORKER,
             {"worker_id": WORKER, "reason": "r", "due_at_once": True, "state": "INTERRUPTED"},
         ),
-        "reap": (runs._REAP, {"limit": 500}),
+        "reap": (runs._REAP, {"limit": 500, "reaper": None, "held_for_s": 0.0}),
         "land": (records._COMPARE, page),
         "look whether a page is calm": (records._IS_CALM, page),
         "reserve": (limits._RESERVE, {"scope_key": "s", "per_ms": [0], "width_us": [1], "most": [1], "want": 1}),
