@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 _REFERENCE: Final = re.compile(r"\$\{\s*(?P<path>[A-Za-z_][\w.-]*)[^}]*\}")
@@ -18,6 +19,7 @@ class HostReference:
     is_port: bool
 
 
+@lru_cache(maxsize=4096)  # asked at every run, of what definitions say
 def authority_references(text: str) -> tuple[HostReference, ...]:
     """Return the references in the authority of a URL: of the whole text, where it starts with a reference."""
     scheme = re.match(r"https?://", text)

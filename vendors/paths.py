@@ -7,6 +7,7 @@ as one name, so that `@odata.nextLink` needs none. A number picks from a list.
 import re
 from collections.abc import Callable
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 import jmespath
@@ -30,6 +31,7 @@ _SEGMENT: Final = re.compile(
 _INDEX_DIGITS: Final = 9
 
 
+@lru_cache(maxsize=4096)  # the same few at every run; what it returns keeps nothing
 def compile_path(path: str, *, lenient: bool = False) -> Getter:
     """Return a function from a document to what the path leads to, or to MISSING. An empty path is the whole document.
 
