@@ -123,10 +123,21 @@ class Fleet:
         """Return how many runs have ended."""
         return int(self._one(b"SELECT count(*) FROM run_history"))
 
-    def make_due(self) -> None:
-        """Make every connection due now, as its slot would."""
+    def is_idle(self) -> bool:
+        """Say whether nothing runs and nothing is due. Costs next to nothing: it is asked while others are measured."""
+        return not self._one(
+            b"SELECT EXISTS (SELECT FROM run) OR EXISTS (SELECT FROM connection_sched s "
+            b"JOIN vendor_limit USING (vendor) WHERE s.enabled AND s.next_due_at <= now() + interval '3 s')"
+        )
+
+    def make_due(self, in_s: float = 0.0) -> None:
+        """Make every connection due in so many seconds (2 at most), as its slot would."""
         with self.database.transaction() as db:
-            db.execute("UPDATE connection_sched SET next_due_at = now(), slot_at = now(), hinted_at = NULL")
+            db.execute(
+                "UPDATE connection_sched SET next_due_at = now() + make_interval(secs => %(in_s)s), hinted_at = NULL, "
+                "slot_at = now() + make_interval(secs => %(in_s)s)",
+                {"in_s": in_s},
+            )
 
     def _one(self, statement: bytes) -> Any:
         with self.database.connection() as db:
