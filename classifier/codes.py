@@ -396,3 +396,21 @@ def _index() -> Mapping[str, CodeRule]:
 
 BY_CODE: Final[Mapping[str, CodeRule]] = _index()
 """Every listed code as it is compared; where two rules list one, the stronger and earlier holds."""
+
+_WRITTEN_BY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        _AWS: ("aws", "amazon"),
+        _S3: ("aws", "amazon"),
+        _GOOGLE: ("google", "bigquery", "youtube"),
+        _MICROSOFT: ("microsoft", "azure", "bing", "office", "sharepoint"),
+    }
+)
+"""Sources of general rules that are one vendor's documentation: how the names of that vendor's products begin."""
+
+
+def learned_from(vendor: str) -> frozenset[str]:
+    """Return the ids of the general rules that rest on this vendor's own documentation."""
+    name = vendor.lower()
+    return frozenset(
+        rule.id for rule in CODES if rule.source in _WRITTEN_BY and name.startswith(_WRITTEN_BY[rule.source])
+    )

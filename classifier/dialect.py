@@ -40,8 +40,12 @@ class DialectRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """The rules of one family, asked in order, first match wins. vendors: names that definitions and cases use."""
+    """The rules of one family, asked in order, first match wins. vendors: names that definitions and cases use.
+
+    without: ids of general rules on codes that do not hold for this family.
+    """
 
     family: str
     vendors: frozenset[str] = frozenset()
     rules: tuple[DialectRule, ...] = ()
+    without: frozenset[str] = frozenset()

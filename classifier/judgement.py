@@ -236,9 +236,9 @@ def _seen(reading: Reading) -> str:
     return "; ".join(parts)
 
 
-def _decide_failure(reading: Reading, trace: Trace | None) -> Found:
+def _decide_failure(reading: Reading, trace: Trace | None, without: frozenset[str] = frozenset()) -> Found:
     seen = _seen(reading) if trace is not None else ""
-    signals = Signals(reading)
+    signals = Signals(reading, without)
     for stage, ask in STAGES:
         found = ask(signals)
         _note(trace, stage, found, found.saw or seen if found is not None else seen)
@@ -279,7 +279,7 @@ def _in_page(reading: Reading, text: str) -> Found:
     return Found("maintenance" if maintenance else "outage_page", "body.web_page")
 
 
-def _decide_success(reading: Reading, trace: Trace | None) -> Found | None:
+def _decide_success(reading: Reading, trace: Trace | None, without: frozenset[str] = frozenset()) -> Found | None:
     """Return what is wrong with a success status' answer, None where nothing is."""
     found: Found | None = None
     kind = reading.kind
@@ -294,7 +294,7 @@ def _decide_success(reading: Reading, trace: Trace | None) -> Found | None:
         found = _in_one_sentence(reading)
     _note(trace, "a success's body", found, f"status {reading.exchange.status}, {kind.value}")
     if found is None and reading.reports_failure:
-        return _decide_failure(reading, trace)
+        return _decide_failure(reading, trace, without)
     return found
 
 
@@ -342,7 +342,7 @@ def _by_lost_credentials(exchange: Exchange, trace: Trace | None) -> Found | Non
 
 
 def _by_dialect(reading: Reading, dialect: Dialect | None, trace: Trace | None) -> Found | None:
-    if dialect is None:
+    if dialect is None or not dialect.rules:
         return None
     rule = rule_met(dialect, reading)
     found = None if rule is None else Found(rule.reason, rule.id, reading.codes[0] if reading.codes else "")
@@ -370,12 +370,13 @@ def judge(
         return _judge_exception(exchange, endpoint, trace, observed_at)
     success = status < 300 or status == 304
     call = call_of(exchange, endpoint)
+    without = dialect.without if dialect is not None else frozenset()
     if not success:
         reading = read_failure(exchange)
         found = (
             _by_lost_credentials(exchange, trace)
             or _by_dialect(reading, dialect, trace)
-            or _decide_failure(reading, trace)
+            or _decide_failure(reading, trace, without)
         )
     else:
         is_asked = dialect is not None or lacks_records
@@ -384,7 +385,7 @@ def judge(
             return judgement_of(_OK, f"{call} answered {status}")
         is_told = lacks_records or dialect is None or reads_success(dialect, status)
         reading = read_success(exchange, is_told=is_told, lacks_records=lacks_records)
-        decided = _by_dialect(reading, dialect, trace) or _decide_success(reading, trace)
+        decided = _by_dialect(reading, dialect, trace) or _decide_success(reading, trace, without)
         if decided is None:
             return judgement_of(_OK, f"{call} answered {status}")
         found = decided

@@ -112,10 +112,12 @@ def _key(code: str) -> str:
 class Signals:
     """An answer's findings. Each is looked for when it is first asked for, and kept."""
 
-    __slots__ = ("_code_words", "_keys", "_strong", "_weak", "_words", "reading", "where")
+    __slots__ = ("_code_words", "_keys", "_strong", "_weak", "_without", "_words", "reading", "where")
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, without: frozenset[str] = frozenset()) -> None:
+        """without: ids of rules on codes that do not hold here."""
         self.reading = reading
+        self._without = without
         self.where = where_of(reading)
         self._keys = [(_key(code), code) for code in reading.codes[:_MOST_CODES]]
         self._strong: CodeHit | _Unasked | None = _YET
@@ -130,6 +132,8 @@ class Signals:
         for key, code in self._keys:
             rule = BY_CODE.get(key)
             if rule is None or rule.weak is not weak or not may_decide(rule.reason, status):
+                continue
+            if rule.id in self._without:
                 continue
             place = (_ORDER[REASONS[rule.reason].name], _PLACE[rule.id])
             if place < best_place:
@@ -162,7 +166,8 @@ class Signals:
         here = self.where.value
         status = self.reading.status
         for key, code in self._keys:
-            if key in BY_CODE or key.isdecimal():
+            listed = BY_CODE.get(key)
+            if key.isdecimal() or (listed is not None and listed.id not in self._without):
                 continue
             hit = INDEX.find(words_of_code(code), Where.CODE)
             if hit is None or not hit.rule.where.value & here or not may_decide(hit.rule.reason, status):

@@ -2,8 +2,10 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, TypeVar
@@ -14,7 +16,9 @@ from rich.text import Text
 
 from classifier import classify, explain
 from classifier.cases import Case, CaseError, Score, line, read_case, score
+from classifier.codes import learned_from
 from classifier.dialect import Dialect
+from classifier.sureness import Opinion, doubt, opinions
 from classifier.verdict import Verdict
 from classifier.vocabulary import HealthName, ResolutionOwner
 from cli import output
@@ -44,6 +48,16 @@ def classify_cases(
         bool, typer.Option("--score", help="Print, instead, how the verdicts meet each case's `label`.")
     ] = False,
     traced: Annotated[bool, typer.Option("--explain", help="Add the rules that were asked to each line.")] = False,
+    held_out: Annotated[
+        bool,
+        typer.Option(
+            "--held-out",
+            help="With --score: judge each vendor as if it were new, without what was learned from it.",
+        ),
+    ] = False,
+    least_sure: Annotated[
+        int, typer.Option(help="With --score: list so many cases, those first whose signs disagree most.", min=0)
+    ] = 0,
     fail_under: Annotated[
         float | None,
         typer.Option(help="With --score: exit code 5 where fewer per cent are right by name.", min=0, max=100),
@@ -55,18 +69,25 @@ def classify_cases(
 
     A case: {"id", "vendor", "phase", "outcome": {"method", "url", "status", "headers", "body", "exception"}, "label"}.
     A line that cannot be read gives {"id": null, "error": …} and exit code 2 at the end. --explain at a terminal prints
-    a page for a person.
+    a page for a person. --held-out is the cross-validation by vendor: each vendor's cases are judged without its own
+    dialect, and without the general codes that rest on nothing but its documentation.
     """
-    if fail_under is not None and not scored:
-        raise BadInputError("--fail-under goes with --score: it is the score that may be too low")
+    for name, is_given in (
+        ("--fail-under", fail_under is not None),
+        ("--held-out", held_out),
+        ("--least-sure", least_sure > 0),
+    ):
+        if is_given and not scored:
+            raise BadInputError(f"{name} goes with --score: add it")
     dialects = {} if no_dialects else load_dialects(DIALECTS, *_own_folders(environment(ctx)))
-    reader = _Reader(dialects, traced=traced)
+    reader = _Reader(dialects, traced=traced, held_out=held_out)
     with ExitStack() as undo:
         source, size = _open(undo, file)
         lines = _with_progress(undo, source, size) if size >= WORTH_A_BAR_BYTES else source
         if scored:
-            result = score(pair for pair in reader.judged(lines) if pair is not None)
-            _print_score(result, as_json=as_json)
+            watched = _Watched(least_sure)
+            result = score(watched.watch(pair for pair in reader.judged(lines) if pair is not None))
+            _print_score(result, _Beside(reader.told, watched), as_json=as_json)
             is_too_low = fail_under is not None and result.accuracy * 100 < fail_under
         else:
             is_too_low = False
@@ -78,11 +99,80 @@ def classify_cases(
         raise typer.Exit(Exit.NOT_PASSED)
 
 
+@dataclass(slots=True)
+class _Told:
+    """One vendor's cases: how many, how many are right as ever, and how many with what was learned from it left out."""
+
+    cases: int = 0
+    known: int = 0
+    held_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Doubt:
+    """A case whose signs disagree: how much, and what they say."""
+
+    case: Case
+    verdict: Verdict
+    said: tuple[Opinion, ...]
+
+    @property
+    def share(self) -> float:
+        return doubt(self.verdict.name, self.said)
+
+    def against(self) -> str:
+        """Return what the signs say that differ from the verdict, each health once, by the first that says it."""
+        told: dict[HealthName, str] = {}
+        for opinion in self.said:
+            if opinion.name is not self.verdict.name:
+                told.setdefault(opinion.name, opinion.rule)
+        return "; ".join(f"{rule}: {name}" for name, rule in told.items())
+
+
+class _Watched:
+    """Watches what is judged: how settled and contested labels are met, and which verdicts are least sure."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: list[_Doubt] = []
+        self.settled, self.contested = Counter[bool](), Counter[bool]()
+
+    def watch(self, judged: Iterable[tuple[Case, Verdict]]) -> Iterator[tuple[Case, Verdict]]:
+        """Yield what is judged, unchanged."""
+        for case, verdict in judged:
+            yield case, verdict
+            if case.label is not None:
+                (self.contested if case.contested else self.settled)[verdict.name is case.label] += 1
+            exchange = verdict.evidence
+            if self._most and exchange is not None and not verdict.rule.startswith("dialect."):  # those are documented
+                self._kept.append(_Doubt(case=case, verdict=verdict, said=opinions(exchange)))
+                if len(self._kept) > 1_000 + self._most:
+                    self._kept = self.least_sure()
+
+    def least_sure(self) -> list[_Doubt]:
+        """Return so many cases as were asked for, the least sure first; of equals those with more signs."""
+        by_doubt = sorted(self._kept, key=lambda kept: (-kept.share, -len(kept.said), kept.case.id))
+        return [kept for kept in by_doubt if kept.share][: self._most]
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What is printed with a score: vendors held out, cases least sure."""
+
+    held_out: Mapping[str, _Told]
+    watched: _Watched
+
+    @property
+    def least_sure(self) -> list[_Doubt]:
+        return self.watched.least_sure()
+
+
 class _Reader:
     """Reads cases and judges them, one at a time, and counts what it could not read."""
 
-    def __init__(self, dialects: Mapping[str, Dialect], *, traced: bool) -> None:
-        self._dialects, self._traced = dialects, traced
+    def __init__(self, dialects: Mapping[str, Dialect], *, traced: bool, held_out: bool = False) -> None:
+        self._dialects, self._traced, self._held_out = dialects, traced, held_out
+        self.told: dict[str, _Told] = {}
         self._judge = explain if traced else classify
         self.seen = self.unreadable = 0
         self.error = ""
@@ -99,7 +189,21 @@ class _Reader:
                 self._tell(number, error)
                 yield None
                 continue
-            yield case, self._judge(case.outcome, self._dialects.get(case.vendor))
+            yield (
+                case,
+                self._held(case) if self._held_out else self._judge(case.outcome, self._dialects.get(case.vendor)),
+            )
+
+    def _held(self, case: Case) -> Verdict:
+        """Judge a case as if its vendor were new, and note what that costs."""
+        verdict = self._judge(case.outcome, Dialect(family="held out", without=learned_from(case.vendor)))
+        if case.label is not None:
+            known = classify(case.outcome, self._dialects.get(case.vendor))
+            told = self.told.setdefault(case.vendor, _Told())
+            told.cases += 1
+            told.known += known.name is case.label
+            told.held_out += verdict.name is case.label
+        return verdict
 
     def write(self, lines: Iterable[bytes], target: BinaryIO) -> None:
         """Write one JSON line for each case."""
@@ -191,13 +295,20 @@ SHORT: Final[Mapping[str, str]] = {
 """Heads of the confusion table's columns, so that it fits a terminal."""
 
 
-def _print_score(result: Score, *, as_json: bool) -> None:
+def _print_score(result: Score, beside: _Beside, *, as_json: bool) -> None:
     if as_json:
-        output.print_json(_score_document(result))
+        output.print_json(_score_document(result, beside))
         return
     if not result.total:
         raise BadInputError("no case has a label, so there is nothing to score")
+    if beside.held_out:
+        output.print_line("Held out: each vendor judged without what was learned from it.\n")
     _print_accuracy("LABEL", _shares(result.confusion, HealthName), result.total, result.right_by_name)
+    if beside.watched.contested:
+        output.print_head("By whether the label is contested")
+        parts = (("settled", beside.watched.settled), ("contested", beside.watched.contested))
+        shares = {name: (counted.total(), counted[True]) for name, counted in parts if counted}
+        _print_accuracy("LABELS", shares, result.total, result.right_by_name)
     output.print_head("By owner")
     _print_accuracy("OWNER", _shares(result.owners, ResolutionOwner), result.total, result.right_by_owner)
     output.print_head("Confusion: a row for each label, a column for each verdict")
@@ -228,6 +339,28 @@ def _print_score(result: Score, *, as_json: bool) -> None:
         if left:
             output.print_line(f"and {left} more: --json lists the ids of all")
 
+    if beside.held_out:
+        _print_held_out(beside.held_out)
+    if beside.least_sure:
+        output.print_head("Least sure: the share of signs that say something else")
+        doubts = [
+            (kept.case.id, kept.verdict.name, kept.verdict.rule, f"{kept.share:.0%}", kept.against())
+            for kept in beside.least_sure
+        ]
+        output.print_rows(("CASE", "VERDICT", "RULE", "AGAINST", "WHAT ELSE IS SAID"), doubts, empty="")
+
+
+def _print_held_out(vendors: Mapping[str, _Told]) -> None:
+    output.print_head("Vendors that need what was learned from them")
+    rows = [
+        (vendor, str(told.cases), str(told.known), str(told.held_out))
+        for vendor, told in sorted(vendors.items())
+        if told.known != told.held_out
+    ]
+    output.print_rows(
+        ("VENDOR", "CASES", "RIGHT", "RIGHT WHEN HELD OUT"), rows, empty="None: all are right as they were."
+    )
+
 
 MOST_MISTAKES_SHOWN: Final = 15
 
@@ -254,8 +387,8 @@ def _shares(confusion: Mapping[tuple[_T, _T], int], words: type[_T]) -> dict[str
     return found
 
 
-def _score_document(result: Score) -> dict[str, object]:
-    return {
+def _score_document(result: Score, beside: _Beside) -> dict[str, object]:
+    document: dict[str, object] = {
         "total": result.total,
         "right_by_name": result.right_by_name,
         "right_by_owner": result.right_by_owner,
@@ -289,3 +422,22 @@ def _score_document(result: Score) -> dict[str, object]:
         ],
         "wrong": list(result.wrong),
     }
+    document["settled"] = {"total": beside.watched.settled.total(), "right": beside.watched.settled[True]}
+    document["contested"] = {"total": beside.watched.contested.total(), "right": beside.watched.contested[True]}
+    if beside.held_out:
+        document["held_out"] = [
+            {"vendor": vendor, "total": told.cases, "right": told.known, "right_when_held_out": told.held_out}
+            for vendor, told in sorted(beside.held_out.items())
+        ]
+    if beside.least_sure:
+        document["least_sure"] = [
+            {
+                "id": kept.case.id,
+                "given": kept.verdict.name,
+                "rule": kept.verdict.rule,
+                "doubt": round(kept.share, 3),
+                "opinions": [{"rule": said.rule, "name": said.name} for said in kept.said],
+            }
+            for kept in beside.least_sure
+        ]
+    return document

@@ -95,8 +95,9 @@ def test_a_score_may_be_too_low(bare: Bare, asked: str, code: Exit) -> None:
     assert (result.exit_code, "is less than" in result.stderr or "less than the" in result.stderr) == (code, bool(code))
 
 
-def test_a_floor_without_a_score_is_refused(bare: Bare) -> None:
-    result = bare("classify", "--fail-under", "90", stdin=CASES[0])
+@pytest.mark.parametrize("option", [["--fail-under", "90"], ["--held-out"], ["--least-sure", "3"]])
+def test_what_belongs_to_a_score_is_refused_without_one(bare: Bare, option: list[str]) -> None:
+    result = bare("classify", *option, stdin=CASES[0])
     assert (result.exit_code, "goes with --score" in result.stderr) == (Exit.USAGE, True)
 
 
@@ -106,6 +107,53 @@ def test_an_explanation_at_a_terminal_is_a_page_for_a_person(bare: Bare, monkeyp
     for word in ("verdict", "must act", "why", "next step", "STAGE", "=>"):
         assert word in text
     assert len(text.splitlines()) <= 24
+
+
+def answered(number: int, vendor: str, status: int, label: str, body: str, **headers: str) -> str:
+    outcome = {
+        "method": "GET", "url": "https://api.vendor.example/users", "status": status, "headers": headers, "body": body,
+        "exception": None,
+    }  # fmt: skip
+    return json.dumps({"id": f"a{number}", "vendor": vendor, "outcome": outcome, "label": label})
+
+
+def test_a_vendor_held_out_is_judged_without_its_dialect_and_without_codes_of_its_documentation(bare: Bare) -> None:
+    throttled = '{"__type": "com.amazon#ProvisionedThroughputExceededException"}'
+    text = "\n".join(
+        [
+            answered(1, "shopify", 423, "UNAUTHORIZED", ""),
+            answered(2, "aws-dynamodb", 400, "RATE_LIMIT_EXCEEDED", throttled),
+            answered(3, "aws-s3", 400, "UNAUTHORIZED", "<Error><Code>InvalidAccessKeyId</Code></Error>"),
+            answered(4, "acme", 400, "UNAUTHORIZED", "<Error><Code>InvalidAccessKeyId</Code></Error>"),
+        ]
+    )
+    known = json.loads(bare("classify", "--score", "--json", stdin=text).stdout)
+    held_out = json.loads(bare("classify", "--score", "--json", "--held-out", stdin=text).stdout)
+    assert (known["wrong"], held_out["wrong"]) == ([], ["a1"])  # words say of the codes what their list says
+    assert held_out["held_out"][-1] == {"vendor": "shopify", "total": 1, "right": 1, "right_when_held_out": 0}
+    page = bare("classify", "--score", "--held-out", stdin=text).stdout
+    assert "shopify\t1\t1\t0" in page
+
+
+def test_the_least_sure_are_those_whose_signs_disagree(bare: Bare) -> None:
+    text = "\n".join(
+        [
+            answered(1, "acme", 403, "RATE_LIMIT_EXCEEDED", '{"code": "forbidden", "message": "Rate limit exceeded"}'),
+            answered(2, "acme", 429, "RATE_LIMIT_EXCEEDED", '{"message": "Too many requests"}'),
+            answered(3, "acme", 200, "HEALTHY", '{"data": []}'),
+        ]
+    )
+    document = json.loads(bare("classify", "--score", "--json", "--least-sure", "3", stdin=text).stdout)
+    assert [kept["id"] for kept in document["least_sure"]] == ["a1"]
+    assert {said["name"] for said in document["least_sure"][0]["opinions"]} == {"RATE_LIMIT_EXCEEDED", "UNAUTHORIZED"}
+    assert "Least sure" in bare("classify", "--score", "--least-sure", "1", stdin=text).stdout
+
+
+def test_a_score_tells_settled_labels_from_contested_ones(bare: Bare) -> None:
+    text = "\n".join([*CASES, case(9, 404, "UNAUTHORIZED", contested=True)])
+    document = json.loads(bare("classify", "--score", "--json", stdin=text).stdout)
+    assert (document["settled"], document["contested"]) == ({"total": 3, "right": 2}, {"total": 1, "right": 0})
+    assert "contested\t1\t0\t0.0%" in bare("classify", "--score", stdin=text).stdout
 
 
 def test_without_a_label_there_is_nothing_to_score(bare: Bare) -> None:
