@@ -5,9 +5,10 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
+import psycopg
 import typer
 from celery import Celery
 from rich.console import Console
@@ -20,10 +21,11 @@ from cli.failures import explain
 from cli.stack import LocalStack, Wishes
 from cli.stop_signals import stoppable
 from cli.story import ACTS, Act, Part, Stage, Story
-from models import connections, history
+from models import api_keys, connections, history
 from models.connections import ConnectionView
 from models.lists import ConnectionFilter, list_connections
 from models.representations import proof
+from models.vocabulary import Scope
 from simulator.server import Simulator
 from worker import credentials as worker_credentials
 from worker.app import make_app
@@ -58,6 +60,7 @@ class Demo:
         self._organization_id: UUID | None = None
         self._console = Console(highlight=False)
         self._story: Story | None = None
+        self.key = ""
 
     def set_up(self) -> None:
         """Make the organization and its connections anew; what an earlier demo left is removed."""
@@ -66,6 +69,7 @@ class Demo:
             for old in connections.list_organizations(db, limit=100).items:
                 connections.delete_organization(db, old.organization_id)
             self._organization_id = connections.create_organization(db, ORGANIZATION).organization_id
+            self.key = _new_key(db)
         parts = [Part(act, self._add(act)) for act in ACTS]
         stage = Stage(world=self._simulator.world, replace_credentials=self._replace)
         self._story = Story(stage, parts, self._tell, self._prove)
@@ -167,6 +171,13 @@ class Demo:
         sys.stdout.flush()
 
 
+def _new_key(db: "psycopg.Connection[Any]") -> str:
+    """Make a key that reads; those of earlier demos open nothing from now on."""
+    for old in api_keys.list_keys(db, limit=1000):
+        api_keys.revoke_key(db, old.key_id)
+    return api_keys.create_key(db, name="demo", scope=Scope.READ, organization_id=None, created_by="demo")[1]
+
+
 def main(
     *,
     once: Annotated[bool, typer.Option("--once", help="End with 0 once every health was seen and healed.")] = False,
@@ -191,12 +202,14 @@ def _run(folder: Path, *, once: bool) -> None:
         "concurrency": "16",
         "dispatch_interval_s": "0.5",
     }
-    output.note(f"Starting PostgreSQL, Redis, a worker and a beat in {folder} ...")
+    output.note(f"Starting PostgreSQL, Redis, a worker, a beat and the HTTP API in {folder} ...")
     with Simulator() as simulator, LocalStack(folder, Wishes(settings=settings, durable=False)) as stack:
         output.note(f"Logs are in {stack.logs}. In another terminal:")
         output.note(f"  CONNECTION_HEALTH_HOME={folder.resolve()} connection-health connections list")
         demo = Demo(stack, simulator)
         demo.set_up()
+        output.note("The HTTP API, with a key that reads (docs/api.md says more):")
+        output.note(f"  curl -H 'X-API-KEY: {demo.key}' '{stack.url}/v1/provisioning/connections?health=UNAUTHORIZED'")
         _summarize(demo.play(once=once), stack.station.settings.platform_name)
 
 

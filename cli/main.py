@@ -30,7 +30,7 @@ class Word:
 
 
 WORDS: Mapping[str, Word] = {
-    "up": Word(module="cli.up", help="Run everything on this machine: PostgreSQL, Redis, worker and beat."),
+    "up": Word(module="cli.up", help="Run everything on this machine: PostgreSQL, Redis, worker, beat, HTTP API."),
     "connections": Word(module="cli.connections", help="Add, list, show, change, pause, test and delete connections."),
     "sync": Word(module="cli.sync", help="Run a connection now."),
     "runs": Word(module="cli.runs", help="What happened: a connection's runs, and each run's exchanges."),
@@ -41,6 +41,7 @@ WORDS: Mapping[str, Word] = {
     "classify": Word(module="cli.classify", help="Judge recorded answers: JSON lines in, verdicts out."),
     "doctor": Word(module="cli.doctor", help="Whether everything is well here: servers, workers, queue, keys, disk."),
     "db": Word(module="cli.db", help="Make and migrate the tables."),
+    "keys": Word(module="cli.keys", help="Keys of the HTTP API: create, list, revoke."),
     "vault": Word(module="cli.vault", help="Keys of the vault that holds the credentials."),
     "config": Word(module="cli.config", help="The settings in force, and where each comes from."),
 }

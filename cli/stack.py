@@ -1,6 +1,7 @@
-"""Everything on one machine: embedded PostgreSQL and Redis, the tables, a vault key, a worker and a beat."""
+"""Everything on one machine: embedded PostgreSQL and Redis, the tables, a vault key, worker, beat, HTTP API."""
 
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from worker.settings import PREFIX, Settings
 from worker.station import Station
 
 OWN_SETTINGS: Final = ("DATABASE_URL", "REDIS_URL", "VAULT_KEYS", "CONFIG", "HOME")
+DEFAULT_PORT: Final = 8080
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 
@@ -36,7 +38,7 @@ class Wishes:
     settings: Mapping[str, str]
     inherits: bool = False
     durable: bool = True
-    programs: Sequence[str] = ("worker", "beat")
+    programs: Sequence[str] = ("worker", "beat", "web")
 
 
 class LocalStack:
@@ -91,6 +93,13 @@ class LocalStack:
     ) -> None:
         self._undo.close()
 
+    @property
+    def url(self) -> str:
+        """Where the HTTP API is."""
+        settings = self.station.settings
+        host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
+        return f"http://{host}:{settings.http_port}"
+
     def tend(self) -> list[Restart]:
         """Start again what ended. Raises ServerEndedError where a server did: its data are safe, but nothing runs."""
         if not self._servers.alive:
@@ -119,27 +128,43 @@ class LocalStack:
         return self._wishes.inherits and not name.removeprefix(PREFIX).startswith(OWN_SETTINGS)
 
     def _settings(self) -> dict[str, str]:
+        wanted = int(self._wishes.settings.get("http_port", DEFAULT_PORT))
         return {
             **self._wishes.settings,
+            "http_port": str(free_port(wanted)),
             "database_url": self._servers.postgres.url,
             "redis_url": self._servers.redis.url,
         }
 
     def _programs(self) -> list[Program]:
-        arguments = {
-            "worker": ["-A", "worker", "worker", "--without-gossip", "--without-mingle"],
-            "beat": ["-A", "worker", "beat"],
+        programs = {
+            "worker": ("celery", ["-A", "worker", "worker", "--without-gossip", "--without-mingle"]),
+            "beat": ("celery", ["-A", "worker", "beat"]),
+            "web": ("web", []),
         }
         return [
             Program(
                 name=name,
-                module="celery",
-                arguments=arguments[name],
+                module=programs[name][0],
+                arguments=programs[name][1],
                 environment=self.environment(),
                 log=self.logs / f"{name}.log",
             )
             for name in self._wishes.programs
         ]
+
+
+def free_port(wanted: int) -> int:
+    """Return the port that is wanted where nobody listens on it on loopback, else one that is free."""
+    for port in (wanted, 0):
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just given up is free
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(tried.getsockname()[1])
+    return wanted
 
 
 def _ensure_key(path: Path) -> None:

@@ -15,7 +15,7 @@ from models.documents import stored
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who makes a change. name: `key:<id>`, `invite:<id>`, or `command`."""
+    """Who makes a change. name: `key:<id>`, `invite:<id>`, `consent` (a customer at the vendor), or `command`."""
 
     name: str
     request_id: str | None = None

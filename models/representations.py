@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from models.api_keys import ApiKey
 from models.connections import ConnectionView, Organization
 from models.history import HealthChange, HealthView, RunView
 
@@ -10,6 +11,23 @@ from models.history import HealthChange, HealthView, RunView
 def organization_document(organization: Organization) -> dict[str, object]:
     """Return an organization."""
     return {"id": organization.organization_id, "name": organization.name, "created_at": organization.created_at}
+
+
+def key_document(key: ApiKey) -> dict[str, object]:
+    """Return a key of the HTTP API, without its text."""
+    return {
+        "id": key.key_id,
+        "organization_id": key.organization_id,
+        "name": key.name,
+        "scope": key.scope,
+        "ending": key.ending,
+        "requests_per_minute": key.requests_per_minute,
+        "created_at": key.created_at,
+        "created_by": key.created_by,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "last_used_at": key.last_used_at,
+    }
 
 
 def connection_document(view: ConnectionView) -> dict[str, object]:

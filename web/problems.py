@@ -26,7 +26,7 @@ from models.errors import (
     VaultError,
 )
 from vendors.errors import DefinitionError, InvalidCredentialsError, UnknownVendorError
-from worker.errors import CredentialsRefusedError, VaultNotConfiguredError
+from worker.errors import AuthorizationError, CredentialsRefusedError, VaultNotConfiguredError
 
 log = structlog.get_logger()
 
@@ -194,6 +194,7 @@ _TRANSLATIONS: Final[Mapping[type[Exception], Callable[[Any], Problem]]] = {
     CredentialsRefusedError: lambda error: unacceptable(
         str(error),
         Fault(detail=error.message, pointer="/credentials"),
+        *(Fault(detail=f"{name}: {said}", pointer="/credentials") for name, said in error.lost),
         more={"verdict": {"name": error.name, "reason": error.reason, "is_refusal": error.is_refusal}},
     ),
     RepeatedDifferentlyError: lambda error: unacceptable(_sentence(str(error))),
@@ -203,6 +204,7 @@ _TRANSLATIONS: Final[Mapping[type[Exception], Callable[[Any], Problem]]] = {
     psycopg.OperationalError: lambda _: _later(HTTPStatus.SERVICE_UNAVAILABLE, _AWAY, AGAIN_LATER_S),
     DatabaseUnreachableError: lambda _: _later(HTTPStatus.SERVICE_UNAVAILABLE, _AWAY, AGAIN_LATER_S),
     SchemaError: lambda _: _later(HTTPStatus.SERVICE_UNAVAILABLE, _AWAY, AGAIN_LATER_S),
+    AuthorizationError: lambda error: unacceptable(_sentence(str(error))),
     DefinitionError: lambda _: _ours("This vendor's definition is broken"),
     VaultError: lambda _: _ours("The vault's keys do not open what is stored"),
     VaultNotConfiguredError: lambda _: _ours("The vault has no keys"),

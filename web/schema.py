@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI finds out by itself, and what holds for every operation."""
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -7,6 +8,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from web.api.documents import ORGANIZATIONS
 from web.api.shapes import ProblemShape
 from web.problems import MEDIA_TYPE
 
@@ -73,7 +75,43 @@ def openapi_of(app: FastAPI) -> dict[str, Any]:
         for method, operation in operations.items():
             if path.startswith("/v1/"):
                 _complete(operation, path, method)
+    _link(document["paths"])
     return document
+
+
+_CONNECTION: Final = f"{ORGANIZATIONS}/{{organization_id}}/connections/{{connection_id}}"
+_SOURCES: Final[Mapping[tuple[str, str], Mapping[str, str]]] = {
+    (ORGANIZATIONS, "201"): {"organization_id": "$response.body#/id"},
+    (f"{ORGANIZATIONS}/{{organization_id}}/connections", "200"): {
+        "organization_id": "$response.body#/organization_id",
+        "connection_id": "$response.body#/id",
+    },
+    (f"{_CONNECTION}/sync", "202"): {
+        "organization_id": "$request.path.organization_id",
+        "connection_id": "$response.body#/connection_id",
+        "run_seq": "$response.body#/run_seq",
+    },
+    (f"{ORGANIZATIONS}/{{organization_id}}/connection-invite-tokens", "200"): {
+        "organization_id": "$response.body#/organization_id",
+        "invite_id": "$response.body#/id",
+    },
+    ("/v1/keys", "201"): {"key_id": "$response.body#/id"},
+}
+"""What POST makes, and where its answer says how it is addressed."""
+
+
+def _link(paths: dict[str, Any]) -> None:
+    """Say of each thing that is made which operations go on with it (OpenAPI's links)."""
+    for (source, status), known in _SOURCES.items():
+        links: dict[str, Any] = {}
+        for path, operations in paths.items():
+            needed = set(re.findall(r"{(\w+)}", path))
+            if needed == set(known):
+                links |= {
+                    operation["operationId"]: {"operationId": operation["operationId"], "parameters": dict(known)}
+                    for operation in operations.values()
+                }
+        paths[source]["post"]["responses"][status]["links"] = links
 
 
 def _complete(operation: dict[str, Any], path: str, method: str) -> None:

@@ -54,7 +54,7 @@ def change(
     options = _laid_over(before.options, wanted.options)
     report = _tried(station, before, wanted, options)
     state = wanted.state
-    if wanted.credentials is not None and before.state is ConnectionState.PENDING and state is None:
+    if report is not None and before.state is ConnectionState.PENDING and state is None:
         state = ConnectionState.ACTIVE
     changed = dataclasses.replace(wanted, state=state, options=options)
     with station.database.transaction() as db:
@@ -123,7 +123,7 @@ def _tried(
     chosen = before.options if options is None else options
     if wanted.credentials is not None:
         prepare(definition, wanted.credentials, chosen)
-        return live.accepted(station, before.vendor, wanted.credentials, chosen)
+        return live.accepted(station, before.vendor, wanted.credentials, chosen, connection_id=before.connection_id)
     moved = sorted(name for name in host_settings(definition) if chosen.get(name) != before.options.get(name))
     if moved:
         raise InvalidValueError(

@@ -7,6 +7,7 @@ own in it, so none sees another's.
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
@@ -42,6 +43,11 @@ class Door:
     simulator: Simulator
     account_key: str
 
+    @cached_property
+    def account_client(self) -> httpx.Client:
+        """Of a key that sees and may do everything; closed at the end."""
+        return self.client(self.account_key)
+
     @property
     def database(self) -> Database:
         return self.desk.database
@@ -73,7 +79,7 @@ class House:
         self.door = door
         with door.database.transaction() as db:
             self.organization_id = str(connections.create_organization(db, name).organization_id)
-        self.client = door.client(door.account_key)
+        self.client = door.account_client
         self.path = f"{ORGANIZATIONS}/{self.organization_id}"
 
     def credentials(self, vendor: str = "acme_idp", account: str = "north") -> dict[str, str]:
@@ -173,12 +179,11 @@ def door(
     made = Door(url=f"http://127.0.0.1:{server.port}", desk=desk, station=station, simulator=simulated, account_key="")
     made.account_key = made.key()
     yield made
+    made.account_client.close()
     station.lease.give_back(station.control)
     station.close()
 
 
 @pytest.fixture
-def house(door: Door) -> Iterator[House]:
-    made = House(door)
-    yield made
-    made.client.close()
+def house(door: Door) -> House:
+    return House(door)

@@ -8,6 +8,7 @@ from web.api import (
     audits,
     connections,
     connectors,
+    consents,
     healths,
     invites,
     jobs,
@@ -26,6 +27,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     records.router,
     connectors.router,
     invites.router,
+    consents.router,
     keys.router,
+    keys.own,
     audits.router,
 )

@@ -42,6 +42,11 @@ class Principal:
     key_id: UUID | None = None
     invite: Invite | None = None
 
+    @property
+    def may_write(self) -> bool:
+        """Whether they may change anything."""
+        return self.scope is not Scope.READ
+
     def check_organization(self, organization_id: UUID) -> None:
         """Raise a 404 for an organization that is not theirs, as for one that is not there."""
         if self.organization_id not in (None, organization_id):
@@ -65,7 +70,7 @@ def _principal(request: Request, desk: Desk, text: str | None, needed: Scope) ->
     if key is None:
         raise Problem(HTTPStatus.UNAUTHORIZED, _KEY_REFUSED)
     principal = Principal(
-        actor=_actor(request, f"key:{key.key_id}"),
+        actor=actor_of(request, f"key:{key.key_id}"),
         organization_id=key.organization_id,
         scope=key.scope,
         key_id=key.key_id,
@@ -76,7 +81,8 @@ def _principal(request: Request, desk: Desk, text: str | None, needed: Scope) ->
     return principal
 
 
-def _actor(request: Request, name: str) -> Actor:
+def actor_of(request: Request, name: str) -> Actor:
+    """Return who makes a change, and by which request. name: as models/audit.py says."""
     request.scope["actor"] = name
     remote = request.client.host if request.client is not None else None
     return Actor(name=name, request_id=request_id_of(request), remote_address=remote)
@@ -125,7 +131,7 @@ def invited(request: Request, desk: Desk, token: str) -> Principal:
     with desk.database.connection() as db:
         invite = invites.open_invite(db, desk.keyring, token)
     principal = Principal(
-        actor=_actor(request, f"invite:{invite.invite_id}"),
+        actor=actor_of(request, f"invite:{invite.invite_id}"),
         organization_id=invite.organization_id,
         scope=Scope.WRITE,
         invite=invite,

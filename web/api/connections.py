@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, cast
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Response
-from pydantic import AwareDatetime
 
 from classifier.vocabulary import OWNER, HealthName, HealthStatus, ResolutionOwner, status_of
 from models import audit, connections, counts, invites, lists, revisions
@@ -24,7 +23,7 @@ from web.api.documents import address_of, shown_connection
 from web.api.outside import asks_outside
 from web.api.repeats import Keep, Repeatable
 from web.api.route import Route
-from web.api.shapes import ConnectionChange, ConnectionShape, CountedPageShape, CountsShape, NewConnection
+from web.api.shapes import ConnectionChange, ConnectionShape, CountedPageShape, CountsShape, Moment, NewConnection
 from web.desk import Desk
 from web.problems import Fault, Problem, not_found, unacceptable
 from worker import changes
@@ -65,7 +64,7 @@ class Asked:
             bool, Query(description="Only those that have not finished a run.")
         ] = False,
         since: Annotated[
-            AwareDatetime | None,
+            Moment | None,
             Query(description="Only those whose present health began then or later; they are in the order of since."),
         ] = None,
         sort: Annotated[Order | None, Query(description="A minus: the other way round.")] = None,
@@ -111,7 +110,7 @@ def list_connections(
 ) -> Response:
     """List connections with their health. Every filter that is given must hold; `offset` brings the total along."""
     principal.check_organization(organization_id)
-    return _listed(desk, asked, organization_id, must_exist=True)
+    return _listed(desk, asked, organization_id, must_exist=True, with_links=principal.may_write)
 
 
 @router.get(
@@ -130,7 +129,7 @@ def list_all_connections(
         if organization_id not in (None, principal.organization_id):
             return answer({"items": [], "count": 0, "total": 0, "next_cursor": None})
         organization_id = principal.organization_id
-    return _listed(desk, asked, organization_id, must_exist=False)
+    return _listed(desk, asked, organization_id, must_exist=False, with_links=principal.may_write)
 
 
 @router.get("/connection-counts", summary="Count the connections of all organizations", response_model=CountsShape)
@@ -189,7 +188,7 @@ def create(
                 connection_id=view.connection_id,
                 changes={"vendor": vendor, "identifier": identifier, "options": sorted(options)},
             )
-            made.update(shown_connection(desk, view))
+            made.update(shown_connection(desk, view, with_link=True))
             tag = etag_of(view)
             keep(db, HTTPStatus.OK, made, view.connection_id)
 
@@ -214,7 +213,7 @@ def create(
 def get(organization_id: UUID, connection_id: UUID, principal: Reader, desk: AtDesk) -> Response:
     """Return one connection with its health, which is null before its first finished run."""
     view = connection_of(principal, desk, organization_id, connection_id)
-    return answer(shown_connection(desk, view), headers={"etag": etag_of(view)})
+    return answer(shown_connection(desk, view, with_link=principal.may_write), headers={"etag": etag_of(view)})
 
 
 @router.patch(_ONE, summary="Change a connection", response_model=ConnectionShape)
@@ -259,7 +258,7 @@ def change(  # noqa: PLR0917 - FastAPI hands everything over by name
     view, _report = changes.change(desk.station, before, wanted, along=along)
     if body.credentials is not None or body.options is not None or view.state is not before.state:
         desk.wake(connection_id)
-    return answer(shown_connection(desk, view), headers={"etag": etag_of(view)})
+    return answer(shown_connection(desk, view, with_link=True), headers={"etag": etag_of(view)})
 
 
 @router.delete(_ONE, summary="Delete a connection", status_code=204)
@@ -309,7 +308,7 @@ def _meant(if_match: str | None, before: ConnectionView) -> Revision | None:
     return revisions.revision_of(before)
 
 
-def _listed(desk: Desk, asked: Asked, organization_id: UUID | None, *, must_exist: bool) -> Response:
+def _listed(desk: Desk, asked: Asked, organization_id: UUID | None, *, must_exist: bool, with_links: bool) -> Response:
     if asked.cursor is not None and asked.offset is not None:
         fault = Fault(detail="does not go together with a cursor", parameter="offset")
         raise unacceptable(f"offset {fault.detail}.", fault)
@@ -325,7 +324,7 @@ def _listed(desk: Desk, asked: Asked, organization_id: UUID | None, *, must_exis
         total = None if asked.offset is None else counts.total(db, chosen, asked.order)
     place = found.after
     following = None if place is None else cursor_of([place.connection_id, place.since], of)
-    items = [shown_connection(desk, each) for each in found.items]
+    items = [shown_connection(desk, each, with_link=with_links) for each in found.items]
     return answer(page(items, next_cursor=following, total=total))
 
 

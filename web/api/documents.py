@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from models.api_keys import ApiKey
 from models.audit import AuditEntry
 from models.connections import ConnectionView
 from models.invites import Invite
 from models.records import RecordCount, RecordView
 from models.representations import connection_document, health_document
 from web.desk import Desk
-from worker.credentials import ProbeReport
+from worker.authorization import link_of
+from worker.credentials import DataTypeReport, ProbeReport
 
 ORGANIZATIONS: Final = "/v1/provisioning/organizations"
 
@@ -22,10 +22,10 @@ def address_of(desk: Desk, organization_id: UUID, connection_id: UUID, *rest: ob
     return f"{desk.settings.public_url or ''}{ORGANIZATIONS}/{organization_id}/connections/{connection_id}{below}"
 
 
-def shown_connection(desk: Desk, view: ConnectionView, *, authorize_url: str | None = None) -> dict[str, object]:
-    """Return a connection."""
+def shown_connection(desk: Desk, view: ConnectionView, *, with_link: bool) -> dict[str, object]:
+    """Return a connection. with_link: for whoever may send the customer to authorize it; it is as good as a key."""
     document = connection_document(view)
-    document["oauth2_authorize_url"] = authorize_url
+    document["oauth2_authorize_url"] = link_of(desk.station, view) if with_link else None
     document["health"] = shown_health(desk, view)
     return document
 
@@ -39,7 +39,7 @@ def shown_health(desk: Desk, view: ConnectionView) -> dict[str, object] | None:
     return document
 
 
-def test_document(report: ProbeReport) -> dict[str, object]:
+def probe_document(report: ProbeReport) -> dict[str, object]:
     """Return what a live test found; the wire's two members first."""
     verdict = report.verdict
     return {
@@ -50,7 +50,20 @@ def test_document(report: ProbeReport) -> dict[str, object]:
         "resolution_owner": verdict.resolution_owner,
         "reason": verdict.reason,
         "next_step": None if report.is_valid else verdict.next_step,
+        "data_types": [_data_type_test(each) for each in report.data_types],
         "exchanges": list(report.exchanges),
+    }
+
+
+def _data_type_test(report: DataTypeReport) -> dict[str, object]:
+    verdict = report.verdict
+    return {
+        "data_export_type": report.name,
+        "is_valid": report.is_ok,
+        "message": report.sentence,
+        "endpoint": report.endpoint,
+        "name": None if verdict is None else verdict.name,
+        "reason": None if verdict is None else verdict.reason,
     }
 
 
@@ -68,23 +81,6 @@ def invite_document(invite: Invite) -> dict[str, object]:
         "used_at": invite.used_at,
         "used_for": invite.used_for,
         "revoked_at": invite.revoked_at,
-    }
-
-
-def key_document(key: ApiKey) -> dict[str, object]:
-    """Return a key, without its text."""
-    return {
-        "id": key.key_id,
-        "organization_id": key.organization_id,
-        "name": key.name,
-        "scope": key.scope,
-        "ending": key.ending,
-        "requests_per_minute": key.requests_per_minute,
-        "created_at": key.created_at,
-        "created_by": key.created_by,
-        "expires_at": key.expires_at,
-        "revoked_at": key.revoked_at,
-        "last_used_at": key.last_used_at,
     }
 
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Response
 
 from models import api_keys, audit
 from models.api_keys import ApiKey
+from models.representations import key_document
 from web.api.answers import answer, empty, page
 from web.api.authority import Admin, AtDesk, Principal, Reader
 from web.api.cursors import Cursor, Limit, cursor_of
-from web.api.documents import key_document
 from web.api.invites import uuid_of
 from web.api.repeats import Keep, Repeatable
 from web.api.route import Route
@@ -20,6 +20,7 @@ from web.desk import Desk
 from web.problems import Fault, not_found, unacceptable
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=Route)
+own = APIRouter(tags=["keys"], route_class=Route)
 
 
 @router.post("", summary="Create a key", status_code=201, response_model=NewKeyShape)
@@ -68,16 +69,6 @@ def list_keys(principal: Admin, desk: AtDesk, cursor: Cursor = None, limit: Limi
     return answer(page([key_document(each) for each in shown], next_cursor=following))
 
 
-@router.get("/current", summary="Get the key that asks", response_model=KeyShape)
-def get_current(principal: Reader, desk: AtDesk) -> Response:
-    """Return the key that this request came with: its organization, its scope, its end."""
-    with desk.database.connection() as db:
-        found = None if principal.key_id is None else api_keys.get_key(db, principal.key_id)
-    if found is None:
-        raise not_found("key")
-    return answer(key_document(found))
-
-
 @router.get("/{key_id}", summary="Get a key", response_model=KeyShape)
 def get(key_id: UUID, principal: Admin, desk: AtDesk) -> Response:
     """Return one key, without its text."""
@@ -101,6 +92,16 @@ def revoke(key_id: UUID, principal: Admin, desk: AtDesk) -> Response:
     return empty()
 
 
+@own.get("/v1/key", summary="Get the key that asks", response_model=KeyShape)
+def get_current(principal: Reader, desk: AtDesk) -> Response:
+    """Return the key that this request came with: its organization, its scope, its end."""
+    with desk.database.connection() as db:
+        found = None if principal.key_id is None else api_keys.get_key(db, principal.key_id)
+    if found is None:
+        raise not_found("key")
+    return answer(key_document(found))
+
+
 def _key_of(principal: Principal, desk: Desk, key_id: UUID) -> ApiKey:
     with desk.database.connection() as db:
         key = api_keys.get_key(db, key_id)
@@ -112,13 +113,8 @@ def _key_of(principal: Principal, desk: Desk, key_id: UUID) -> ApiKey:
 def _expiry(given: datetime | None) -> datetime | None:
     if given is None:
         return None
-    wrong = None
-    if given.tzinfo is None:
-        wrong = "has no offset from UTC, as in 2027-01-31T12:00:00Z"
-    elif given <= datetime.now(UTC):
-        wrong = "lies in the past"
-    if wrong is not None:
-        raise unacceptable(f"expires_at {wrong}.", Fault(detail=wrong, pointer="/expires_at"))
+    if given <= datetime.now(UTC):
+        raise unacceptable("expires_at lies in the past.", Fault(detail="lies in the past", pointer="/expires_at"))
     try:
         return given.astimezone(UTC)
     except OverflowError:

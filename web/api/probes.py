@@ -11,7 +11,7 @@ from models.vocabulary import ConnectionState
 from web.api.answers import answer
 from web.api.authority import AtDesk, Principal, Writer
 from web.api.connections import connection_of
-from web.api.documents import test_document
+from web.api.documents import probe_document
 from web.api.outside import asks_outside
 from web.api.repeats import Keep, Repeatable
 from web.api.route import Route
@@ -61,4 +61,4 @@ def _tested(principal: Principal, desk: Desk, organization_id: UUID, connection_
     view = connection_of(principal, desk, organization_id, connection_id)
     if view.state is ConnectionState.PENDING:
         raise Problem(HTTPStatus.CONFLICT, "This connection waits for its authorization: there is nothing to test yet.")
-    return test_document(probe_stored(desk.station, connection_id))
+    return probe_document(probe_stored(desk.station, connection_id))

@@ -3,11 +3,12 @@
 What goes in is checked by them; what goes out is made of models/representations.py, and tests hold the two together.
 """
 
+import re
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
 
 from classifier.vocabulary import HealthName, HealthStatus, ResolutionOwner
 from models.invites import EXPIRY_SECS, LONGEST_EXPIRY_SECS
@@ -24,6 +25,27 @@ _ID = "0197a3c2-7f1e-7c3a-9b52-1f6f2f6f9a10"
 _ORGANIZATION = "0197a3c0-1b2c-7d3e-8f40-5a6b7c8d9e0f"
 _TIME = "2026-01-31T12:00:00Z"
 _REQUEST_ID = "5b1a3c1e-6a53-4f06-b0c6-6f4e9c4ac5a7"
+
+
+def _whole(value: object) -> object:
+    # In JSON, 900.0 is the same whole number as 900; text is not.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[StrictInt, BeforeValidator(_whole)]
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d")
+
+
+def _moment(value: object) -> object:
+    # A bare number would be taken for seconds since 1970.
+    if isinstance(value, str) and _MOMENT.match(value) is None:
+        raise ValueError("should be a time with its offset from UTC, as in 2027-01-31T12:00:00Z")
+    if not isinstance(value, str | None):
+        raise ValueError("should be text, as in 2027-01-31T12:00:00Z")  # noqa: TRY004 - pydantic's way to refuse
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 
 
 class Given(BaseModel):
@@ -159,8 +181,8 @@ Options = Annotated[
     ),
 ]
 Identifier = Annotated[StrictStr, Field(min_length=1, max_length=500)]
-Interval = Annotated[StrictInt, Field(ge=SHORTEST_INTERVAL_SECS, le=LONGEST_INTERVAL_SECS)]
-Timeout = Annotated[StrictInt, Field(ge=SHORTEST_TIMEOUT_SECS, le=LONGEST_TIMEOUT_SECS)]
+Interval = Annotated[Whole, Field(ge=SHORTEST_INTERVAL_SECS, le=LONGEST_INTERVAL_SECS)]
+Timeout = Annotated[Whole, Field(ge=SHORTEST_TIMEOUT_SECS, le=LONGEST_TIMEOUT_SECS)]
 Vendor = Annotated[StrictStr, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$", examples=["okta"])]
 
 
@@ -186,6 +208,17 @@ class ConnectionChange(Given):
     timeout_secs: Timeout | None = None
 
 
+class DataTypeTestShape(Shown):
+    """What the live test of one data type found."""
+
+    data_export_type: str
+    is_valid: bool | None = Field(description="Null: it could not be told.")
+    message: str
+    endpoint: str | None
+    name: HealthName | None
+    reason: str | None
+
+
 class TestShape(Shown):
     """What a live test of credentials found."""
 
@@ -198,6 +231,7 @@ class TestShape(Shown):
     resolution_owner: ResolutionOwner
     reason: str
     next_step: str | None = None
+    data_types: list[DataTypeTestShape] = Field(description="Those whose definition has a check of their own.")
     exchanges: list[dict[str, Any]] = Field(description="The calls that were made, without secrets.")
 
 
@@ -367,7 +401,7 @@ class NewInvite(Given):
     connection_id: UUID | None = None
     identifier: Identifier | None = Field(None, description="Of the connection that is created.")
     options: Options | None = Field(None, description="Of the connection that is created; they beat what is typed in.")
-    expiry_secs: Annotated[StrictInt, Field(ge=1, le=LONGEST_EXPIRY_SECS)] | None = EXPIRY_SECS
+    expiry_secs: Annotated[Whole, Field(ge=1, le=LONGEST_EXPIRY_SECS)] | None = EXPIRY_SECS
 
 
 class InviteShape(Shown):
@@ -424,8 +458,8 @@ class NewKey(Given):
     name: Annotated[StrictStr, Field(min_length=1, max_length=200, examples=["dashboard"])]
     scope: Scope
     organization_id: UUID | None = Field(None, description="Null: the whole account.")
-    expires_at: datetime | None = Field(None, description="With an offset (RFC 3339). Null: it does not expire.")
-    requests_per_minute: Annotated[StrictInt, Field(ge=1, le=1_000_000)] | None = None
+    expires_at: Moment | None = Field(None, description="With an offset (RFC 3339). Null: it does not expire.")
+    requests_per_minute: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
 
 
 class KeyShape(Shown):
