@@ -546,12 +546,13 @@ def test_a_check_that_never_ends_is_left_behind(house: House, monkeypatch: pytes
         release.wait(60)
         return ok("late")
 
-    monkeypatch.setattr(examination, "CHECKS", {"hang": hang, "well": lambda _bench: ok("at once")})
-    hung, well = examine(replace(house.bench(), within_s=1.0), ["hang", "well"])
+    monkeypatch.setattr(examination, "CHECKS", {"hang": hang, "well": lambda _: ok("at once"), "definitions": hang})
+    hung, well, computed = examine(replace(house.bench(), within_s=1.0), ["hang", "well", "definitions"])
     release.set()
 
     assert (hung.state, "no answer within 1 s" in hung.finding.measured) == (State.FAILED, True)
     assert well.state is State.OK
+    assert computed.state is State.WARNING, "what asks no server is late because this machine is busy"
 
 
 @pytest.fixture
