@@ -13,6 +13,7 @@ import pytest
 from vendors import catalogue as catalogue_module
 from vendors.catalogue import BUILT_IN, EXAMPLES, Catalogue
 from vendors.connector import open_connector
+from vendors.consent import offers_consent
 from vendors.credentials_schema import prepare
 from vendors.definition import Definition
 from vendors.errors import DefinitionError, UnknownVendorError
@@ -68,7 +69,7 @@ def test_a_shipped_definition_is_short_and_says_what_people_need(file: Path) -> 
 def test_a_connection_can_be_made_from_a_shipped_definition(file: Path) -> None:
     """With the values of its own examples: the base URL resolves, and the connector accepts every path and rule."""
     definition = load_definition(file)
-    prepared = prepare(definition, _examples(definition.credentials), _examples(definition.settings))
+    prepared = prepare(definition, _examples(definition.credentials, whole=True), _examples(definition.settings))
     connector = open_connector(
         definition,
         credentials=prepared.credentials,
@@ -214,13 +215,37 @@ def test_importing_and_indexing_bring_no_parser_along() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def _examples(schema: Mapping[str, object]) -> dict[str, object]:
-    """A value for each field that has to be given: its example, else a text that its pattern lets pass."""
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_each_way_of_a_shipped_definition_can_be_chosen(file: Path) -> None:
+    """With an application of the operator's where a way asks for one."""
+    definition = load_definition(file)
+    part, _, name = definition.auth.by.partition(".")
+    assert part in {"", "settings"}
+    for way in definition.auth.options:
+        settings = {**_examples(definition.settings), name: way}
+        prepared = prepare(definition, _examples(definition.credentials, whole=True), settings)
+        open_connector(
+            definition,
+            credentials=prepared.credentials,
+            settings=prepared.settings,
+            tokens=NoTokens(),  # type: ignore[arg-type]  # it refuses what is never asked
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+            app={"client_id": "ours", "client_secret": "a secret"},
+        )
+
+
+@pytest.mark.parametrize("vendor", ["canaille", "gitlab", "hubspot", "ms_entra"])
+def test_some_are_authorized_by_consent(shipped: Catalogue, vendor: str) -> None:
+    assert offers_consent(shipped.get(vendor))
+
+
+def _examples(schema: Mapping[str, object], *, whole: bool = False) -> dict[str, object]:
+    """A value for each field that has to be given, or for all: its example, else a text that its pattern lets pass."""
     properties = schema.get("properties")
     required = schema.get("required", [])
     given: dict[str, object] = {}
     for name, words in properties.items() if isinstance(properties, dict) else ():
         examples = words.get("examples")
-        if isinstance(required, list) and name in required:
+        if whole or (isinstance(required, list) and name in required):
             given[name] = examples[0] if examples else "0" * 32
     return given

@@ -153,7 +153,7 @@ THINGS: dict[str, Any] = {"request": {"path": "/things"}, "records": {"path": "i
 
 
 def connect(definition: Definition, **given: Any) -> Connector:
-    """Open a connector. given: what replaces the usual credentials, settings, tokens, now, parents."""
+    """Open a connector. given: what replaces the usual credentials, settings, tokens, now, parents, app."""
     tokens: TokenKeeper = given.get("tokens") or Tokens()
     parents: ParentSource | None = given.get("parents")
     return open_connector(
@@ -163,6 +163,7 @@ def connect(definition: Definition, **given: Any) -> Connector:
         tokens=tokens,
         now=given.get("now", NOW),
         parents=parents,
+        app=given.get("app"),
     )
 
 
