@@ -28,7 +28,7 @@ from models.vocabulary import RunState
 
 BATCH: Final = 500
 VENDORS: Final = 20
-TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+TENTHS: Final = 10
 
 FILL: Final = b"""
 WITH ids AS (SELECT gen_random_uuid() AS id, n FROM generate_series(1, %(count)s) n),
@@ -80,9 +80,8 @@ class Cost:
 
 
 def backend_cpu_s(pid: int) -> float:
-    """Return user and system time of a process so far, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    """Return the CPU seconds that a process with one thread has had so far, to the nanosecond."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
 
 
 @contextmanager
@@ -175,26 +174,32 @@ class Size:
     def drain(self) -> tuple[float, float, float]:
         """Hint everything that is left, each batch of hints followed by what its claims write, which is not measured.
 
-        Returns p50 ms of the first and of the last tenth of the batches, and rows/s.
+        Returns the CPU in milliseconds of one batch, in the first tenth and in the last, and rows/s. After each tenth
+        the table is vacuumed: a tenth of a million runs are six minutes at full speed, and autovacuum comes every
+        minute; here they are a few seconds, and what it has not yet taken away would lie in the way of the next batch.
         """
-        took_ms, total = [], 0
+        (left,) = self.db.execute("SELECT count(*) FROM connection_sched WHERE next_due_at <= now()").fetchone() or (0,)
+        in_tenth = max(1, left // BATCH // TENTHS)
+        costs: list[Cost] = []
         while True:
-            call = time.perf_counter()
-            due = runs.take_due(self.db, limit=BATCH, rehint_after_s=86_400.0)
-            took = (time.perf_counter() - call) * 1000
+            with measured(self.db) as cost:
+                due = runs.take_due(self.db, limit=BATCH, rehint_after_s=86_400.0)
             if len(due) < BATCH:
                 break
+            costs += cost
             self.db.execute(
                 "UPDATE connection_sched SET hinted_at = NULL, slot_at = now() + interval '1 hour', "
                 "next_due_at = now() + interval '1 hour' WHERE connection_id = ANY(%s)",
                 ([one.connection_id for one in due],),
                 prepare=True,
             )
-            total += len(due)
-            took_ms.append(took)
-        tenth = max(1, len(took_ms) // 10)
-        rate = total / sum(took_ms) * 1000
-        return statistics.median(took_ms[:tenth]), statistics.median(took_ms[-tenth:]), rate
+            if len(costs) % in_tenth == 0:
+                self.db.execute("VACUUM connection_sched")
+        first_ms, last_ms = (
+            sum(cost.client_s + cost.server_s for cost in part) * 1000 / len(part)
+            for part in (costs[:in_tenth], costs[-in_tenth:])
+        )
+        return first_ms, last_ms, len(costs) * BATCH / sum(cost.wall_s for cost in costs)
 
     def plans(self) -> str:
         """Return the plans of the two statements as the server would reuse them."""
@@ -277,7 +282,8 @@ def _report(sizes: list[Size], *, quick: bool, plans: bool) -> int:
         )
     first_ms, last_ms, drained_per_s = large.drain()
     print(
-        f"drain of {large.count:,}: first tenth {first_ms:.1f} ms, last {last_ms:.1f} ms, {drained_per_s:,.0f} rows/s"
+        f"drain of {large.count:,}: CPU of a batch {first_ms:.1f} ms in the first tenth, {last_ms:.1f} ms in the last; "
+        f"{drained_per_s:,.0f} rows/s"
     )
     dispatch, direct = "take_due (dispatcher)", "claim_due (run rows too)"
     # The sizes are measured one after the other, and other work on the machine tells in the wall clock: the cost of
@@ -286,13 +292,13 @@ def _report(sizes: list[Size], *, quick: bool, plans: bool) -> int:
         ("take_due CPU, large / small", cpu[large.count, dispatch] / cpu[small.count, dispatch], "<=", 1.5),
         ("claim_due CPU, large / small", cpu[large.count, direct] / cpu[small.count, direct], "<=", 1.5),
         ("take_due rows/s, large", rate[large.count, dispatch], ">=", 30_000),
-        ("drain, last / first tenth", last_ms / first_ms, "<=", 1.2),
+        ("drain CPU, last / first tenth", last_ms / first_ms, "<=", 1.2),
     ]
     failed = 0
     for name, figure, sense, target in judged:
         holds = figure <= target if sense == "<=" else figure >= target
         failed += not holds
-        print(f"{name:28} {figure:12,.2f} {sense} {target:<8,} {'ok' if holds else 'MISSED'}")
+        print(f"{name:30} {figure:12,.2f} {sense} {target:<8,} {'ok' if holds else 'MISSED'}")
     return 1 if failed else 0
 
 
