@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from models import counts
 from models.errors import DatabaseUnreachableError, SchemaError
-from models.tables import NEVER_RUN
+from models.vocabulary import NEVER_RUN
 from web.api.answers import answer
 from web.api.route import Route
 from web.desk import Desk

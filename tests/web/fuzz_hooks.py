@@ -7,7 +7,6 @@ requests are left as they are.
 import json
 import os
 import random
-import re
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +27,9 @@ def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) ->
 
 
 @schemathesis.hook
-def map_body(context: Any, body: Any) -> Any:
-    if context.operation.path.endswith("/connections") and _is_sound(body) and CHANCE.random() < 0.7:
-        return FACTS["body"]
-    return body
-
-
-def _is_sound(body: Any) -> bool:
-    """Whether the schema takes it: what is wrong on purpose stays as it is."""
-    return (
-        isinstance(body, dict)
-        and set(body) <= {"vendor", "credentials", "options"}
-        and isinstance(body.get("vendor"), str)
-        and re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", body["vendor"]) is not None
-        and all(isinstance(part, dict | None) and len(part or ()) < 100 for part in map(body.get, _PARTS))
-    )
-
-
-_PARTS = ("credentials", "options")
+def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
+    """Let most of the well-formed connections be ones that the vendor takes; what is wrong on purpose stays so."""
+    is_well_formed = case.meta is not None and case.meta.generation.mode.value == "positive"
+    makes_one = case.method.upper() == "POST" and case.operation.path.endswith("/connections")
+    if makes_one and is_well_formed and CHANCE.random() < 0.7:
+        case.body = FACTS["body"]

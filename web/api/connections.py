@@ -13,8 +13,7 @@ from models import audit, connections, counts, invites, lists, revisions
 from models.connections import UNSET, ConnectionView
 from models.lists import ConnectionFilter, Order, Place
 from models.revisions import Revision
-from models.tables import NEVER_RUN
-from models.vocabulary import ConnectionState
+from models.vocabulary import NEVER_RUN, ConnectionState
 from vendors.credentials_schema import prepare
 from web.api.answers import answer, empty, page
 from web.api.authority import AtDesk, Principal, Reader, Writer, WriterOrInvited

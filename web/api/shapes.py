@@ -12,13 +12,16 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from classifier.vocabulary import HealthName, HealthStatus, ResolutionOwner
 from models.invites import EXPIRY_SECS, LONGEST_EXPIRY_SECS
-from models.tables import (
+from models.vocabulary import (
     LONGEST_INTERVAL_SECS,
     LONGEST_TIMEOUT_SECS,
     SHORTEST_INTERVAL_SECS,
     SHORTEST_TIMEOUT_SECS,
+    ConnectionState,
+    RunState,
+    Scope,
+    Trigger,
 )
-from models.vocabulary import ConnectionState, RunState, Scope, Trigger
 
 T = TypeVar("T")
 _ID = "0197a3c2-7f1e-7c3a-9b52-1f6f2f6f9a10"
