@@ -124,5 +124,10 @@ class InFlight:
             if entry.run.key.worker_id != worker_id:
                 entry.end(StopReason.LEASE_LOST)
 
+    def runs_here(self) -> bool:
+        """Say whether the calling thread is in the middle of a run. Takes no lock: a forked child asks as well."""
+        here = threading.get_ident()
+        return any(entry.thread_id == here for entry in tuple(self._runs.values()))
+
     def __len__(self) -> int:
         return len(self._runs)

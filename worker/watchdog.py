@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from models import runs
-from worker import outcomes
+from worker import kin, outcomes
 from worker.errors import first_line
 from worker.in_flight import RunInFlight
 from worker.station import Station
@@ -38,7 +38,8 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Start watching and arm the dead-man's timer."""
+        """Start watching and arm the dead-man's timer. What runs fork is tied to this process."""
+        kin.tie(self._station.in_flight)
         signal.setitimer(signal.ITIMER_REAL, self._station.settings.dead_man_s)
         self._thread.start()
 
