@@ -21,13 +21,14 @@ from models.documents import clean_text, stored
 from models.errors import InvalidValueError, NotFoundError
 from models.history import HEALTH_COLUMNS, HEALTH_WIDTH, HealthView, health_of
 from models.runs import cancel
-from models.tables import (
+from models.vocabulary import (
     LONGEST_INTERVAL_SECS,
     LONGEST_TIMEOUT_SECS,
     SHORTEST_INTERVAL_SECS,
     SHORTEST_TIMEOUT_SECS,
+    ConnectionState,
+    Trigger,
 )
-from models.vocabulary import ConnectionState, Trigger
 
 _GRID: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _FIRST_ID: Final = UUID(int=0)

@@ -13,7 +13,7 @@ from psycopg import Connection
 from classifier.vocabulary import HealthName
 from models.database import Statement, affected, atomic, row, rows
 from models.lists import ConnectionFilter, Order
-from models.tables import NEVER_RUN
+from models.vocabulary import NEVER_RUN
 
 FOLDED_AT_ONCE: Final = 10_000
 _LOCK: Final = 7_034_612_940_117

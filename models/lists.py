@@ -17,8 +17,7 @@ from models.connections import VIEW, ConnectionView, view_of
 from models.database import Statement, rows
 from models.errors import InvalidValueError
 from models.history import HEALTH_COLUMNS
-from models.tables import NEVER_RUN
-from models.vocabulary import ConnectionState
+from models.vocabulary import NEVER_RUN, ConnectionState
 
 LONGEST_PAGE: Final = 1000
 DEEPEST_OFFSET: Final = 10_000

@@ -27,17 +27,19 @@ from sqlalchemy import event
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TEXT, TIMESTAMP, UUID
 
 from classifier.vocabulary import HealthName, ResolutionOwner
-from models.vocabulary import ConnectionState, RunState, Scope, Trigger
+from models.vocabulary import (
+    LONGEST_INTERVAL_SECS,
+    LONGEST_TIMEOUT_SECS,
+    NEVER_RUN,
+    SHORTEST_INTERVAL_SECS,
+    SHORTEST_TIMEOUT_SECS,
+    ConnectionState,
+    RunState,
+    Scope,
+    Trigger,
+)
 
 RECORD_PARTITIONS: Final = 16
-NEVER_RUN: Final = "NEVER_RUN"
-"""Stands in `health.listed_as` for a connection without a finished run, so that an index can find those too."""
-
-SHORTEST_INTERVAL_SECS: Final = 10
-LONGEST_INTERVAL_SECS: Final = 31_536_000
-SHORTEST_TIMEOUT_SECS: Final = 1
-LONGEST_TIMEOUT_SECS: Final = 86_400
-
 metadata = sa.MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",

@@ -1,6 +1,18 @@
-"""The states and triggers that the tables know. Their constraints list the same words."""
+"""The words and bounds that the tables know; their constraints say the same.
+
+They do not stand in models/tables.py, for that brings SQLAlchemy along, and whoever only reads them can do without.
+"""
 
 from enum import StrEnum
+from typing import Final
+
+NEVER_RUN: Final = "NEVER_RUN"
+"""Stands in `health.listed_as` for a connection without a finished run, so that an index can find those too."""
+
+SHORTEST_INTERVAL_SECS: Final = 10
+LONGEST_INTERVAL_SECS: Final = 31_536_000
+SHORTEST_TIMEOUT_SECS: Final = 1
+LONGEST_TIMEOUT_SECS: Final = 86_400
 
 
 class ConnectionState(StrEnum):
