@@ -21,6 +21,7 @@ class Attendance:
         self._attended: dict[object, UUID | None] = {}
         self._unanswered: set[UUID] = set()
         self._left: frozenset[RunKey] = frozenset()
+        self._refused: frozenset[RunKey] = frozenset()
 
     def begin(self, connection_id: UUID | None) -> object:
         """Note that somebody is about to claim this connection, or any (None); return what `end` takes."""
@@ -50,6 +51,7 @@ class Attendance:
         """
         with self._lock:
             self._left &= running
+            self._refused &= running
             attended = set(self._attended.values())
             if None in attended:
                 return ()
@@ -59,6 +61,15 @@ class Attendance:
         """Let a run stay without an end, for the reaper: begun again at once it would break again, for ever."""
         with self._lock:
             self._left |= {key}
+
+    def note_refused(self, key: RunKey) -> None:
+        """Note that the database would not store the end of a run, though it is there: a disk that is full, say."""
+        with self._lock:
+            self._refused |= {key}
+
+    def was_refused(self, key: RunKey) -> bool:
+        """Say whether a run is to wait for its regular slot: made again at once, it would call its vendor in vain."""
+        return key in self._refused
 
     def note_unanswered(self, connection_id: UUID) -> None:
         """Note that a claim came to nothing because the database was away: its hint is used up."""

@@ -111,7 +111,8 @@ class Keeper:
         with station.control.connection() as db:
             current = runs.running_of(db, station.lease.worker_id)
             for key in station.attendance.unattended(current):
-                if runs.interrupt(db, key, reason=StopReason.UNATTENDED):
+                due_at_once = not station.attendance.was_refused(key)
+                if runs.interrupt(db, key, reason=StopReason.UNATTENDED, due_at_once=due_at_once):
                     log.warning("run.unattended", connection_id=str(key.connection_id), run_seq=key.run_seq)
         for entry in listed:
             if entry.run.key not in current:

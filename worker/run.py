@@ -1,6 +1,5 @@
 """One run from its claim to its record. Every claimed run ends in a record, whatever happens between."""
 
-import os
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from models.runs import ClaimedRun, FinishedRun
 from models.vocabulary import RunState
 from worker import schedule
 from worker.clock import clock_from
-from worker.errors import DATABASE_TROUBLE, first_line
+from worker.errors import DATABASE_TROUBLE, first_line, is_database_away
 from worker.in_flight import StopReason
 from worker.observation import Observation
 from worker.observe import observe
@@ -31,7 +30,6 @@ from worker.wire.errors import DeadlineReached, RunStopped
 log = structlog.get_logger()
 
 CLASSIFIER_VERSION: Final = "1"
-EXIT_FORKED: Final = 71
 _FINISH_PAUSES_S: Final = (0.1, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -42,20 +40,18 @@ def execute(station: Station, run: ClaimedRun) -> None:
         # does not begin beside it, and its connection is due at once.
         _interrupt(station, run, StopReason.SUPERSEDED)
         return
-    process = os.getpid()
     try:
         _observe_and_record(station, run)
     except SystemExit:  # a prefork child is told to end; where the run has ended, this changes nothing
         _interrupt(station, run, StopReason.DRAINING)
         raise
     except DATABASE_TROUBLE as error:
+        if not is_database_away(error):
+            station.attendance.note_refused(run.key)
         log.error("run.unrecorded", **_names(run), error=first_line(error), remedy="it is made again")  # noqa: TRY400 - one line says it all
     except Exception:
         station.attendance.leave_to_the_reaper(run.key)
         log.exception("run.unrecorded", **_names(run), remedy="the reaper records it as lost")
-    finally:
-        if os.getpid() != process:  # forked by the run's own code, and come back from it: this is not our run
-            os._exit(EXIT_FORKED)
 
 
 def _names(run: ClaimedRun) -> Mapping[str, object]:

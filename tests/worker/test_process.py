@@ -195,6 +195,24 @@ def test_a_run_that_broke_its_own_record_is_left_to_the_reaper(station: Station,
     assert not station.attendance._left, "it grew for ever"
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_run_whose_end_the_database_refuses_waits_for_its_regular_slot(
+    station: Station, keeper: Keeper, refused: bool
+) -> None:
+    connection_id = connect(station, "plain", {"token": "a-token-of-a-test"}, {"port": 1})
+    with station.database.transaction() as db:
+        run = runs.claim(db, connection_id, worker_id=station.lease.worker_id)
+    assert run is not None
+    if refused:
+        station.attendance.note_refused(run.key)
+
+    keeper._agree_on_runs()
+
+    assert _running(station) == set()
+    with station.database.transaction() as db:
+        assert len(runs.take_due(db, limit=10)) == (not refused)
+
+
 def test_hints_that_were_used_up_in_vain_are_given_again(station: Station, keeper: Keeper) -> None:
     connection_id = connect(station, "plain", {"token": "a-token-of-a-test"}, {"port": 1})
     with station.database.transaction() as db:
