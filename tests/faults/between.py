@@ -46,10 +46,12 @@ class Then(Enum):
 class Strike:
     """A fault for the next `times` statements that hold these words.
 
-    call: what to do at that moment, in the thread of the connection; struck: how often it has come to it.
+    of: words of an earlier statement of the same transaction, where it must be that one; call: what to do at that
+    moment, in the thread of the connection; struck: how often it has come to it.
     """
 
     words: str
+    of: str = ""
     then: Then
     times: int = 1
     sqlstate: str = "40001"
@@ -57,10 +59,10 @@ class Strike:
     struck: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def takes(self, text: str) -> bool:
-        """Say whether this statement is struck, and count it."""
+    def takes(self, text: str, before: str) -> bool:
+        """Say whether this statement is struck, and count it. before: what its transaction has said."""
         with self._lock:
-            if self.words not in text or self.struck >= self.times:
+            if self.words not in text or self.of not in before or self.struck >= self.times:
                 return False
             self.struck += 1
             return True
@@ -165,8 +167,8 @@ class BetweenPostgres(Between):
     def _carry(self, client: socket.socket, server: socket.socket) -> None:
         _Conversation(self, client, server).carry()
 
-    def struck(self, text: str) -> Strike | None:
-        return next((strike for strike in self._strikes if strike.takes(text)), None)
+    def struck(self, text: str, before: str) -> Strike | None:
+        return next((strike for strike in self._strikes if strike.takes(text, before)), None)
 
 
 class _EndedError(Exception):
@@ -181,6 +183,7 @@ class _Conversation:
         self._statements: dict[bytes, str] = {}
         self._swallowed: Strike | None = None
         self._status = b"I"
+        self._before = ""
 
     def carry(self) -> None:
         self._greet()
@@ -222,7 +225,9 @@ class _Conversation:
 
     def _ask(self, batch: bytes, text: str) -> None:
         time.sleep(self._wire.delay_s)
-        strike = self._wire.struck(text) if text else None
+        self._before = "" if self._status == b"I" else self._before
+        strike = self._wire.struck(text, self._before) if text else None
+        self._before += text
         if strike is None or strike.then is Then.PASS:
             if strike is not None:
                 strike.call()

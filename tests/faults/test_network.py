@@ -9,13 +9,13 @@ from tests.faults.conftest import Drill, tell
 from tests.system.stack import until
 
 POINTS = [
-    pytest.param(CLAIM, id="claim"),
-    pytest.param(FINISH, id="finish"),
-    pytest.param(LAND, id="page"),
-    pytest.param("COMMIT", id="commit"),
-    pytest.param(RENEW, id="lease"),
-    pytest.param(TAKE_DUE, id="hint"),
-    pytest.param(REAP, id="reaper"),
+    pytest.param((CLAIM, ""), id="claim"),
+    pytest.param((FINISH, ""), id="finish"),
+    pytest.param((LAND, ""), id="page", marks=pytest.mark.soak),
+    pytest.param(("COMMIT", LAND), id="commit"),
+    pytest.param((RENEW, ""), id="lease", marks=pytest.mark.soak),
+    pytest.param((TAKE_DUE, ""), id="hint", marks=pytest.mark.soak),
+    pytest.param((REAP, ""), id="reaper", marks=pytest.mark.soak),
 ]
 
 
@@ -39,17 +39,17 @@ def test_a_claim_whose_answer_was_lost_is_given_back(wire: BetweenPostgres, dril
     assert worker.is_alive
 
 
-@pytest.mark.parametrize("words", POINTS)
+@pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize(
     "then", [pytest.param(Then.CUT, id="never sent"), pytest.param(Then.CUT_AFTER, id="answer lost")]
 )
 def test_a_connection_that_is_reset_loses_and_doubles_nothing(
-    wire: BetweenPostgres, drill: Drill, words: str, then: Then, repetitions: int
+    wire: BetweenPostgres, drill: Drill, point: tuple[str, str], then: Then, repetitions: int
 ) -> None:
     worker = drill.worker(database_url=wire.url(drill.installation))
     connection_id = drill.connect_and_run("north")
     for _ in range(repetitions):
-        strike = wire.strike(Strike(words=words, then=then))
+        strike = wire.strike(Strike(words=point[0], of=point[1], then=then))
         before = drill.installation.request_run(connection_id)
         strike.wait()
         drill.ended(connection_id, RunState.SUCCEEDED, after=before)
@@ -67,15 +67,15 @@ CONFLICT, AWAY, OURS = RunState.SUCCEEDED, RunState.INTERRUPTED, RunState.FAILED
 # What becomes of a run whose page meets it: stored at another try; given back, for the database is away as a whole; or
 # told as a failure of ours, for made again at once it might meet the same for ever.
 SQLSTATES = [
-    pytest.param("40001", CONFLICT, id="serialization failure"),
+    pytest.param("40001", CONFLICT, id="serialization failure", marks=pytest.mark.soak),
     pytest.param("40P01", CONFLICT, id="deadlock"),
-    pytest.param("55P03", CONFLICT, id="lock not available"),
+    pytest.param("55P03", CONFLICT, id="lock not available", marks=pytest.mark.soak),
     pytest.param("57P01", AWAY, id="shut down"),
-    pytest.param("25006", AWAY, id="read-only, as on a standby"),
-    pytest.param("57014", OURS, id="statement timeout"),
+    pytest.param("25006", AWAY, id="read-only, as on a standby", marks=pytest.mark.soak),
+    pytest.param("57014", OURS, id="statement timeout", marks=pytest.mark.soak),
     pytest.param("53100", OURS, id="disk full"),
-    pytest.param("53200", OURS, id="out of memory"),
-    pytest.param("58030", OURS, id="input or output error"),
+    pytest.param("53200", OURS, id="out of memory", marks=pytest.mark.soak),
+    pytest.param("58030", OURS, id="input or output error", marks=pytest.mark.soak),
 ]
 
 
@@ -85,13 +85,15 @@ def test_what_the_database_refuses_for_a_moment_is_asked_again(
 ) -> None:
     worker = drill.worker(database_url=wire.url(drill.installation))
     connection_id = drill.connect_and_run("north")
-    for words in (TAKE_DUE, CLAIM, FINISH, RENEW, REAP):
-        strike = wire.strike(Strike(words=words, then=Then.REFUSE, sqlstate=sqlstate))
-        before = drill.installation.request_run(connection_id)
+    strikes = [
+        wire.strike(Strike(words=words, then=Then.REFUSE, sqlstate=sqlstate))
+        for words in (TAKE_DUE, CLAIM, FINISH, RENEW, REAP)
+    ]
+    assert drill.installation.run_now(connection_id).state is RunState.SUCCEEDED
+    for strike in strikes:
         strike.wait()
-        assert drill.installation.run_after(connection_id, before).state is RunState.SUCCEEDED
-    for words in (LAND, "COMMIT"):
-        strike = wire.strike(Strike(words=words, then=Then.REFUSE, sqlstate=sqlstate))
+    for words, of in ((LAND, ""), ("COMMIT", LAND)):
+        strike = wire.strike(Strike(words=words, of=of, then=Then.REFUSE, sqlstate=sqlstate))
         before = drill.installation.request_run(connection_id)
         strike.wait()
         drill.ended(connection_id, of_page, after=before)
