@@ -1,5 +1,6 @@
 """One run from its claim to its record. Every claimed run ends in a record, whatever happens between."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from worker.wire.errors import DeadlineReached, RunStopped
 log = structlog.get_logger()
 
 CLASSIFIER_VERSION: Final = "1"
+EXIT_FORKED: Final = 71
 _FINISH_PAUSES_S: Final = (0.1, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -40,6 +42,7 @@ def execute(station: Station, run: ClaimedRun) -> None:
         # does not begin beside it, and its connection is due at once.
         _interrupt(station, run, StopReason.SUPERSEDED)
         return
+    process = os.getpid()
     try:
         _observe_and_record(station, run)
     except SystemExit:  # a prefork child is told to end; where the run has ended, this changes nothing
@@ -52,6 +55,9 @@ def execute(station: Station, run: ClaimedRun) -> None:
     except Exception:
         station.attendance.leave_to_the_reaper(run.key)
         log.exception("run.unrecorded", **_names(run), remedy="the reaper records it as lost")
+    finally:
+        if os.getpid() != process:  # forked by the run's own code, and come back from it: this is not our run
+            os._exit(EXIT_FORKED)
 
 
 def _names(run: ClaimedRun) -> Mapping[str, object]:
