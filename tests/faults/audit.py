@@ -247,6 +247,8 @@ class Audit:
         """Spans, in seconds since 1970, in which the database was away or stood still."""
         self.unattended: list[tuple[float, float]] = []
         """Likewise, in which no worker lived that could have put a run back."""
+        self.starved_s = 0.0
+        """What the machine may take longer at the moment, because more wants to run than it has cores for."""
         self.until = 0.0
         """Up to this moment everything has been read."""
         self._numbers = numbers or {}
@@ -455,7 +457,7 @@ class Audit:
             for since, until in (*self.down, *self.unattended)
             if since <= at and until + _AFTER_AWAY_S >= run.started_at
         )
-        return at - run.deadline_at - self.sweep_s - max(0.0, away_s)
+        return at - run.deadline_at - self.sweep_s - self.starved_s - max(0.0, away_s)
 
     def _changed(self, deed: _Deed, _story: Story, seq: int, _more: dict[str, Any]) -> None:
         self._wrong(deed.connection_id, f"I3 run {seq} was changed while it was on")

@@ -23,15 +23,18 @@ HARD_AFTER_S: Final = 5
 DEAD_MAN_S: Final = 10
 DEGRADED_AFTER_S: Final = 2
 REHINT_AFTER_S: Final = 6
-CHILDREN: Final = 6
 MOST_FILES: Final = 250
 MOST_THREADS: Final = 150
 STUCK_CODE: Final = 70
 GONE_CODE: Final = 3
-_LONG_AGO_S: Final = 90.0
+_LONG_AGO_S: Final = 240.0
 _CLOCKS_S: Final = (0, 0, 3600, -3600, 86_400)
 _STARTS_WITHIN_S: Final = 45.0
 _STUCK_WITHIN_S: Final = 60.0
+_PRESSURE: Final = Path("/proc/pressure/cpu")
+_STARVED_ABOVE: Final = 90.0
+"""Of a hundred seconds, those in which somebody waited for a core."""
+_STARVED_S: Final = 10.0
 _NAMES: Final = re.compile(r"connection_id=(\S+?)\s.*run_seq=(\d+)|run_seq=(\d+).*connection_id=(\S+)")
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _TRACEBACK: Final = "Traceback (most recent call last)"
@@ -104,6 +107,7 @@ class Fleet:
         *,
         lossy_url: str,
         seed: int,
+        children: int,
         audit: Audit,
         secret: str,
         may_get_stuck: Mapping[UUID, str],
@@ -116,12 +120,30 @@ class Fleet:
         """Connections whose code may cost a process, with what it does."""
         self.stuck_at: dict[str, float] = {}
         """When a run of such code was last asked for."""
+        self.starved_at = 0.0
+        self.felt: Counter[bool] = Counter()
+        """How often the machine was found pressed, and how often not."""
         self.fenced: list[tuple[Member, UUID, int]] = []
-        self._lossy_url = lossy_url
+        self._lossy_url, self._children = lossy_url, children
         self._lot = random.Random(seed)  # noqa: S311 - breaks things at random, guards nothing
         self._faketime = _faketime()
         self.servers_away: list[tuple[float, float]] = []
         """Spans without PostgreSQL or Redis: a program that starts then ends."""
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether the machine had more to do than it could within the last minute or so."""
+        return time.time() - self.starved_at < _STUCK_WITHIN_S
+
+    def feel(self) -> None:
+        """Feel how hard the machine is pressed (Linux): what only a clock can tell is judged the milder then."""
+        pressed = _PRESSURE.read_text(encoding="ascii") if _PRESSURE.exists() else ""
+        found = re.search(r"some avg10=([\d.]+)", pressed)
+        is_pressed = found is not None and float(found[1]) > _STARVED_ABOVE
+        self.felt[is_pressed] += 1
+        if is_pressed:
+            self.starved_at = time.time()
+        self.audit.starved_s = _STARVED_S if self.is_starved else 0.0
 
     def alive(self, *roles: str) -> list[Member]:
         return [member for member in self.members if member.role in roles and member.is_alive]
@@ -143,7 +165,7 @@ class Fleet:
             arguments = ("--without-mingle", "--without-gossip")
             if place % 3 == 2:
                 pool = "prefork"
-                arguments += ("--pool", "prefork", "-c", str(CHILDREN))
+                arguments += ("--pool", "prefork", "-c", str(self._children))
             if place % 3 == 1:
                 settings["database_url"] = self._lossy_url
         clock_s = self._lot.choice(_CLOCKS_S) if self._faketime else 0
@@ -217,9 +239,9 @@ class Fleet:
             0: was_told,
             -15: was_told,
             -9: member.killed_at is not None,
-            -14: stood_still or self._lately("hold_the_interpreter", ended),
-            STUCK_CODE: stood_still or base_away or self._lately("wait_in_c", ended),
-            GONE_CODE: self._lately("exit_at_once", ended),
+            -14: stood_still or self.is_starved or self._lately("hold_the_interpreter", ended),
+            STUCK_CODE: stood_still or base_away or self.is_starved or self._lately("wait_in_c", ended),
+            GONE_CODE: "exit_at_once" in self.stuck_at,
             1: was_told or found_nobody or (member.pool == "prefork" and self._lately("child_killed", ended)),
         }
         return reasons.get(code, False)
@@ -261,14 +283,15 @@ class Fleet:
             codes = any(self._lately(how, time.time()) for how in ("wait_in_c", "hold_the_interpreter"))
             told_at = member.told_at or 0.0
             was_away = any(until > told_at - 15 for _, until in self.servers_away)
-            if not codes and not member.frozen and not was_away:
+            if not codes and not member.frozen and not was_away and not self.is_starved:
                 self._wrong(f"I9 {name} was told to end, and its runs had to be ended from outside")
         elif "Unrecoverable error" in line and not any(word in line for word in _CELERYS_OWN):
             self._wrong(f"I9 {name} ended by an error: {line[:200]}")
 
     def _may_be_stuck(self, member: Member, connection_id: UUID) -> bool:
         """Say whether a run may cost its process: by its code, or where it or the database stood still meanwhile."""
-        if self.may_get_stuck.get(connection_id) == "wait_in_c" or member.was_frozen_for_s() > HARD_AFTER_S / 2:
+        does = self.may_get_stuck.get(connection_id)
+        if does == "wait_in_c" or member.was_frozen_for_s() > HARD_AFTER_S / 2 or (does is None and self.is_starved):
             return True
         return any(until > time.time() - _STUCK_WITHIN_S for _, until in self.audit.down)
 
@@ -305,7 +328,11 @@ class Fleet:
             (list(watched),),
         ).fetchall()
         for pid, over_s, age_s in leases:
-            if over_s > DEAD_MAN_S + 8 and age_s > _STARTS_WITHIN_S and Path(f"/proc/{pid}").exists():
+            if (
+                over_s > DEAD_MAN_S + 8 + self.audit.starved_s
+                and age_s > _STARTS_WITHIN_S
+                and Path(f"/proc/{pid}").exists()
+            ):
                 self._wrong(f"I9 a process of {watched[pid].program.name} hangs: its lease ended {over_s:.0f} s ago")
 
     def _wrong(self, sentence: str, connection_id: UUID | None = None) -> None:

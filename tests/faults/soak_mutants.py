@@ -20,7 +20,20 @@ from typing import Final, NamedTuple
 from tests.faults.mutants.sitecustomize import MUTANTS
 
 HERE: Final = Path(__file__).parent
-SIZE: Final = ("--connections", "120", "--interval", "10", "--mean-s", "1.5", "--look-every", "8", "--quiet-s", "20")
+SIZE: Final = (
+    "--connections",
+    "120",
+    "--interval",
+    "10",
+    "--mean-s",
+    "1.5",
+    "--look-every",
+    "8",
+    "--quiet-s",
+    "20",
+    "--children",
+    "2",
+)
 MINUTES: Final = 3.75
 WITHIN_S: Final = 300.0
 TRIES: Final = 2
