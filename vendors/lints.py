@@ -102,14 +102,14 @@ def lint(report: Report, *, vendor_of_file: str | None) -> None:
         problem = f"is {linter.data.get('vendor')}, but the file is named {vendor_of_file}.yaml"
         report.add(("vendor",), "vendor-file-name", problem, "Give both the same name: definitions are found by it")
     linter.lint_fields()
+    for where, way in linter.auth_ways():
+        lint_consent(report, where, way)
     linter.lint_values()
     linter.lint_hosts()
     linter.lint_other_hosts()
     linter.lint_requests()
     linter.lint_paths()
     linter.lint_check()
-    for where, way in linter.auth_ways():
-        lint_consent(report, where, way)
     linter.lint_dialect()
     lint_errors(report, ("errors",))
     linter.lint_data_types()

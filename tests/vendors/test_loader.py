@@ -24,6 +24,7 @@ from vendors.definition import (
     Target,
 )
 from vendors.errors import DefinitionError, Finding
+from vendors.expressions import OMIT
 from vendors.findings import SCHEMA
 from vendors.loader import check_definition, load_definition
 from vendors.source import LARGEST_BYTES, read_source
@@ -64,7 +65,8 @@ DEFINITIONS = Path(__file__).parent / "definitions"
             [
                 (
                     "schema: 5: auth.type: `bearr` is not allowed here. Did you mean `bearer`? Allowed: none, "
-                    "api_key, bearer, basic, oauth2_client_credentials, oauth2_refresh, login."
+                    "api_key, bearer, basic, oauth2_client_credentials, oauth2_refresh, oauth2_authorization_code, "
+                    "login."
                 ),
             ],
             id="a misspelt value",
@@ -609,6 +611,74 @@ DEFINITIONS = Path(__file__).parent / "definitions"
             ],
             id="several mistakes at once",
         ),
+        pytest.param(
+            "auth: {type: bearer, token: '${credentials.token}'}",
+            "auth: {type: oauth2_authorization_code, authorize_url: http://id.demo.example/o, token_url: /t, "
+            "client_secret: '${credentials.token}', authorize_extra: {state: x}, extra: {code: y}}",
+            [
+                (
+                    "oauth-parameter: 5: auth.authorize_extra.state: sets `state`, which the protocol fills in. "
+                    "Take it out; scopes stand under `scopes`."
+                ),
+                (
+                    "plain-http: 5: auth.authorize_url: `http://id.demo.example/o` sends credentials unencrypted. "
+                    "Write https:// (http:// is for 127.0.0.1 alone)."
+                ),
+                (
+                    "oauth-client: 5: auth.client_secret: has a client_secret of its own for the application of the "
+                    "operator. Take it out, or write client_id too: `client_id: '${credentials.client_id}'`."
+                ),
+                (
+                    "oauth-parameter: 5: auth.extra.code: sets `code`, which the protocol fills in. Take it out; "
+                    "scopes stand under `scopes`."
+                ),
+            ],
+            id="a consent page in the clear, and words that are ours to say",
+        ),
+        pytest.param(
+            "auth: {type: bearer, token: '${credentials.token}'}",
+            "auth: {type: oauth2_authorization_code, authorize_url: /o, token_url: /t, app: x, "
+            "client_id: '${credentials.token}', extra: {who: '${app.id}'}}",
+            [
+                (
+                    "oauth-client: 5: auth.app: names an application of the operator beside a client_id. Keep one of "
+                    "the two."
+                ),
+                (
+                    "unknown-part: 5: auth.extra: ${app.id} is not known here. Write ${app.client_id} or "
+                    "${app.client_secret}."
+                ),
+            ],
+            id="an application that is half the operator's, half the customer's",
+        ),
+        pytest.param(
+            "auth: {type: bearer, token: '${credentials.token}'}",
+            "auth: {type: bearer, token: '${app.client_secret} ${credentials.token}'}",
+            [
+                (
+                    "expression: 5: auth.token: in `${app.client_secret} ${credentials.token}`, character 3: 'app' is "
+                    "not known here; known: credentials, now, settings. The language is ${root.name}, ??, | and six "
+                    "functions; see docs/definitions.md."
+                ),
+            ],
+            id="the operator's application where no consent is",
+        ),
+        pytest.param(
+            "    request: {path: /users}",
+            "    check: {path: '/users/${parent.x.id}', auth: none}\n    request: {path: /users}",
+            [
+                (
+                    "check-without-auth: 9: data_types.users.check: sends no credentials, so it says nothing about "
+                    "them. Take a request that needs them."
+                ),
+                (
+                    "expression: 9: data_types.users.check.path: in `/users/${parent.x.id}`, character 10: 'parent' "
+                    "is not known here; known: credentials, now, settings. The language is ${root.name}, ??, | and six "
+                    "functions; see docs/definitions.md."
+                ),
+            ],
+            id="a check of a data type that no account could make",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_remedy(tmp_path: Path, old: str, new: str, told: list[str]) -> None:
@@ -725,12 +795,40 @@ def test_each_way_to_authenticate_is_read(everything: Definition) -> None:
     refresh = ways["refresh"]
     assert (refresh.access_token_path, refresh.expires_in_path, refresh.refresh_token_path) == ("t", "e", "r")
     assert refresh.refresh_token is not None
+    assert (refresh.refresh_expires_in_path, refresh.refresh_lifetime_s) == ("re", 604_800.0)
     login = ways["login"]
     assert (login.target, login.prefix) == (Target(place=Place.HEADER, name="Authorization"), "Bearer")
     assert (login.token_path, login.lifetime_s, login.expires_path) == ("header.X-Token", 1200.0, None)
     by_query = ways["login_query"]
     assert (by_query.target, by_query.prefix) == (Target(place=Place.QUERY, name="session"), "S:")
     assert (by_query.expires_path, by_query.lifetime_s) == ("until", None)
+
+
+def test_consent_is_read_with_the_operators_application_or_the_customers(everything: Definition) -> None:
+    consent, own = everything.auth.options["consent"], everything.auth.options["own"]
+    scope = {"credentials": {"client_id": "theirs", "client_secret": "s1"}, "app": {"client_id": "ours"}}
+    read = []
+    for way in (consent, own):
+        assert way.type is AuthType.OAUTH2_AUTHORIZATION_CODE
+        assert way.client_id is not None
+        assert way.client_secret is not None
+        read.append((way.app, way.client_id.resolve(scope), way.client_secret.resolve(scope), way.client_auth))
+    assert read == [("shared", "ours", OMIT, "basic"), ("", "theirs", "s1", "form")]
+    assert (consent.scopes, consent.scope_separator, own.scope_separator) == (("a", "b"), ",", " ")
+    assert {name: value.resolve(scope) for name, value in consent.authorize_extra.items()} == {
+        "prompt": "consent",
+        "hint": "ours",
+    }
+    assert (consent.refresh_expires_in_path, consent.refresh_lifetime_s) == ("refresh_token_expires_in", 7_776_000.0)
+    assert (own.access_token_path, own.expires_in_path, own.refresh_token_path) == ("t", "e", "r")
+    assert (own.refresh_expires_in_path, own.refresh_lifetime_s, own.prefix) == ("re", None, "MAC")
+
+
+def test_a_data_type_has_a_check_of_its_own_or_none(everything: Definition) -> None:
+    check = everything.data_types["orgs"].check
+    assert check is not None
+    assert (set(check.query), set(check.headers)) == ({"version", "size"}, {"Accept", "X-Depth"})
+    assert everything.data_types["members"].check is None
 
 
 def test_oauth_takes_its_credentials_by_their_usual_names() -> None:
