@@ -3,6 +3,8 @@
 import base64
 import json
 import pickle
+import random
+from collections.abc import Iterator
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -14,10 +16,13 @@ from classifier.vocabulary import HealthName
 from models import connections, runs
 from models.vocabulary import RunState, Trigger
 from tests.faults import audit
-from tests.faults.conftest import Drill
+from tests.faults.conftest import Drill, tell
 from tests.faults.turnstile import Reply
+from tests.system.leaks import RedisTap
 from tests.system.stack import until
 from worker.hints import QUEUE, SYNC_TASK
+
+SEED: Final = 7
 
 
 def test_three_workers_and_two_beats_run_every_slot_once(drill: Drill) -> None:
@@ -60,6 +65,55 @@ def test_a_thousand_triggers_make_two_runs_at_most(drill: Drill) -> None:
     assert drill.turnstile.executions("north") == 3
     assert drill.states(witness) == [RunState.SUCCEEDED]
     assert "Traceback" not in worker.log  # that of a claim which only a constraint of the tables had refused
+
+
+def test_hints_that_come_ten_times_out_of_order_or_late_make_no_run_more(drill: Drill) -> None:
+    """The dispatcher's own hints, heard at Redis: each is sent ten times over, shuffled, while due and long after."""
+    lot = random.Random(SEED)  # noqa: S311 - shuffles, guards nothing
+    with RedisTap(drill.installation.redis_url) as tap:
+        worker = drill.worker()
+        accounts = {f"account-{n}": drill.connect_and_run(f"account-{n}") for n in range(12)}
+    hints = list(_hints_in(tap.heard.decode()))
+    assert len(hints) >= len(accounts)
+    ancient = [_aged(hint) for hint in hints]
+
+    # While each is due: of eleven hints for one connection, one finds something to do.
+    for connection_id in accounts.values():
+        drill.installation.request_run(connection_id)
+    storm = [hint for hint in [*hints, *ancient] for _ in range(10)]
+    lot.shuffle(storm)
+    _send(drill, *storm)
+    for connection_id in accounts.values():
+        drill.installation.run_after(connection_id, 1)
+    until(lambda: _waiting(drill) == 0, "all hints are taken")
+    # Long after: none does.
+    lot.shuffle(storm)
+    _send(drill, *storm)
+    until(lambda: _waiting(drill) == 0, "all hints are taken")
+    drill.connect_and_run("witness")
+
+    made = sum(len(drill.states(connection_id)) for connection_id in accounts.values())
+    tell(f"{2 * len(storm)} hints doubled, shuffled and ancient: {made - 2 * len(accounts)} runs more than were due")
+    assert made == 2 * len(accounts)
+    assert [drill.turnstile.executions(account) for account in accounts] == [2] * len(accounts)
+    assert "Traceback" not in worker.log
+
+
+def _hints_in(heard: str) -> Iterator[dict[str, Any]]:
+    """Yield the messages in what Redis was told. One command may bring several."""
+    start = f"LPUSH {QUEUE} "
+    for line in heard.splitlines():
+        rest = line.removeprefix(start) if line.startswith(start) else ""
+        while rest:
+            message, end = json.JSONDecoder().raw_decode(rest)
+            yield message
+            rest = rest[end:].lstrip()
+
+
+def _aged(hint: dict[str, Any]) -> dict[str, Any]:
+    """Return a hint as one that lay in Redis for a year, whatever Celery makes of times in a message."""
+    a_year_ago = "2025-11-24T00:00:00+00:00"
+    return {**hint, "headers": {**hint["headers"], "eta": a_year_ago, "timestamp": a_year_ago, "retries": 3}}
 
 
 def _message(connection_id: object, *, task: str = SYNC_TASK, **more: object) -> dict[str, Any]:
@@ -203,7 +257,8 @@ def test_the_audit_sees_a_verdict_that_was_written_over(drill: Drill) -> None:
         db.execute("UPDATE health SET reason = 'odd', run_seq = 1 WHERE connection_id = %s", (connection_id,))
         db.execute("UPDATE run_history SET state = 'FAILED' WHERE connection_id = %s", (connection_id,))
         db.execute(
-            "INSERT INTO audit (what, connection_id, more) SELECT what, connection_id, more FROM audit WHERE n = "
+            "INSERT INTO audit (what, connection_id, run_seq, more)"
+            " SELECT what, connection_id, run_seq, more FROM audit WHERE n = "
             "(SELECT min(n) FROM audit WHERE what = 'run.insert')"
         )
         _, found = audit.read(db, sweep_s=10)

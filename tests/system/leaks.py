@@ -75,7 +75,8 @@ class RedisTap:
         return "\n".join(self._heard).encode()
 
     def _listen(self) -> None:
-        with redis.Redis.from_url(self._url) as client, client.monitor() as monitor:
+        # Without a time limit: where nobody speaks for a while, there is nothing to hear.
+        with redis.Redis.from_url(self._url, socket_timeout=None) as client, client.monitor() as monitor:
             self._listens.set()
             for said in monitor.listen():
                 self._heard.append(str(said["command"]))
