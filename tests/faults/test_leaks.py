@@ -1,0 +1,31 @@
+"""A worker does not grow with the runs that it makes. The long form: long_run.py."""
+
+from tests.faults.conftest import tell
+from tests.faults.long_run import Sample, measure, simulated_vendors, slopes
+from tests.system.conftest import installation  # noqa: F401 - the fixture, without the audit's own growth
+from tests.system.stack import ROOT, Installation
+
+RUNS = 2500
+
+
+def test_some_thousand_runs_leave_no_file_thread_or_connection_behind(installation: Installation) -> None:  # noqa: F811
+    worker = installation.start_worker(
+        "--without-mingle", "--without-gossip", vendors_dir=ROOT / "simulator" / "definitions", log_level="INFO"
+    )
+    with simulated_vendors() as vendors:
+        samples = measure(installation, worker, vendors, RUNS)
+    settled = samples[2:]
+    tell(f"{samples[1]}\n{samples[-1]}\n{slopes(samples)}")
+
+    assert max(sample.files for sample in settled) <= samples[1].files + 12  # sockets of calls that were under way
+    assert max(sample.threads for sample in settled) <= samples[1].threads + 2
+    assert max(sample.connections for sample in settled) <= samples[1].connections + 10  # the pool's own bounds
+    assert samples[-1].memory_mb - samples[2].memory_mb < 25
+
+
+def test_the_slopes_see_what_grows() -> None:
+    samples = [
+        Sample(runs=n * 1000, memory_mb=100 + n * 0.5, files=40 + n, threads=20, connections=9) for n in range(20)
+    ]
+    assert slopes(samples).rises == ["memory_mb", "files"]
+    assert slopes(samples).memory_mb == 5.0
