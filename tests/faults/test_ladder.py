@@ -1,6 +1,8 @@
 """Each rung of the deadline ladder, with code on it that the rung before cannot end (docs/decisions/0006)."""
 
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from classifier.vocabulary import HealthName
 from models.history import RunView
 from models.vocabulary import RunState
-from tests.faults.conftest import Drill
+from tests.faults.conftest import Drill, tell
 from tests.faults.turnstile import Reply
 from tests.system.stack import Program, until
 
@@ -82,6 +84,106 @@ def test_code_that_never_lets_the_interpreter_go_is_ended_by_the_kernel(drill: D
 
     assert (lost.name, lost.reason) == (HealthName.INTERNAL_ERROR, "worker_lost")
     assert drill.installation.run_after(neighbour, 1).state is RunState.SUCCEEDED
+
+
+def test_code_that_leaves_costs_its_process_and_is_told(drill: Drill, worker: Worker) -> None:
+    """`os._exit`, as a crash in C: no handler runs, no lease is given back."""
+    process = worker()
+    neighbour = drill.connect_and_run("neighbour")
+    drill.run_in_its_middle("neighbour", neighbour)
+    connection_id = _stuck(drill, "leave", budget_s=60)
+    with drill.installation.database.transaction() as db:  # its fourth time: the next worker need not die of it too
+        db.execute(b"UPDATE connection_sched SET crash_streak = 3 WHERE connection_id = %s", (connection_id,))
+    until(lambda: not process.is_alive, "the process ends")
+    drill.turnstile.let_through("neighbour")
+    worker()
+
+    lost = drill.ended(connection_id, RunState.LOST)
+    assert (lost.name, lost.reason) == (HealthName.INTERNAL_ERROR, "worker_lost")
+    assert drill.installation.run_after(neighbour, 2).state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("how", "end"),
+    [
+        pytest.param("fork", signal.SIGTERM, id="that stays, worker told to end"),
+        pytest.param("fork", signal.SIGKILL, id="that stays, worker killed"),
+        pytest.param("fork_and_come_back", signal.SIGTERM, id="that comes back into the run"),
+        pytest.param("fork_and_exit", signal.SIGTERM, id="that ends in the middle of the run"),
+    ],
+)
+def test_a_forked_process_neither_speaks_for_its_worker_nor_outlives_it(
+    drill: Drill, worker: Worker, how: str, end: int
+) -> None:
+    process = worker()
+    neighbour = drill.connect_and_run("neighbour")
+    connection_id = _stuck(drill, how, budget_s=60)
+    run = drill.installation.run_after(connection_id, 0)
+    process.wait_for_log("forked ")
+    forked = int(process.log.partition("forked ")[2].split()[0])
+    again = [drill.installation.run_now(neighbour).state for _ in range(10)]  # over what is not spoilt
+
+    process.signal(end)
+    until(lambda: not process.is_alive, "the worker ends")
+    until(lambda: not _is_running(forked), "the forked process ends, too", within_s=20)
+    until(lambda: not _connections_left(drill), "PostgreSQL has no client of theirs", within_s=20)
+
+    assert run.state is RunState.SUCCEEDED
+    assert drill.states(connection_id) == [RunState.SUCCEEDED]
+    assert set(again) == {RunState.SUCCEEDED}
+    assert "Traceback" not in process.log.replace("fork_and_exit", "")
+
+
+def test_code_that_closes_our_database_connections_hurts_nobody_for_long(drill: Drill, worker: Worker) -> None:
+    process = worker()
+    neighbour = drill.connect_and_run("neighbour")
+    drill.run_in_its_middle("neighbour", neighbour)
+    connection_id = _stuck(drill, "close_the_database", budget_s=60)
+    process.wait_for_log("closed ")
+    drill.turnstile.let_through("neighbour")
+
+    drill.installation.run_after(connection_id, 0)
+    assert drill.installation.run_after(neighbour, 1).name in {HealthName.HEALTHY, None}
+    assert drill.installation.run_now(neighbour).state is RunState.SUCCEEDED
+    assert RunState.LOST not in drill.states(connection_id) + drill.states(neighbour)
+    assert process.is_alive
+
+
+@pytest.mark.soak
+def test_the_ladder_holds_its_times_with_the_settings_of_a_real_worker(drill: Drill, worker: Worker) -> None:
+    """Soft: what a vendor or Python code holds. Hard: what waits in C; fifteen seconds later, as ever."""
+    drill.turnstile.answer = lambda _call: Reply(drip_s=0.2, body=b" " * 10_000)
+    worker(hard_after_s=15, lease_s=20)
+    soft = [drill.connect(f"drip-{n}", timeout_secs=BUDGET_S) for n in range(15)]
+    hard_worker_dies = [drill.connect("c", vendor="gripped", options={"how": "wait_in_c"}, timeout_secs=BUDGET_S)]
+    soft_s = sorted(_overrun_s(drill.installation.run_after(connection_id, 0)) for connection_id in soft)
+    hard_s = [_overrun_s(drill.installation.run_after(connection_id, 0)) for connection_id in hard_worker_dies]
+    for _ in range(4):
+        worker(hard_after_s=15, lease_s=20)
+        for connection_id in hard_worker_dies:
+            before = drill.installation.request_run(connection_id)
+            hard_s.append(_overrun_s(drill.installation.run_after(connection_id, before)))
+
+    tell(f"overrun of the deadline: soft {soft_s[-1]:.2f} s at most of {len(soft_s)}, hard {max(hard_s):.1f} s of 5")
+    assert soft_s[-1] <= 1.0
+    assert max(hard_s) <= 16 + 1  # the last second is the watchdog's own step
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def _connections_left(drill: Drill) -> int:
+    """Count what workers still have open at PostgreSQL."""
+    with drill.installation.database.transaction() as db:
+        found = db.execute(
+            b"SELECT count(*) FROM pg_stat_activity"
+            b" WHERE application_name LIKE 'connection-health%' AND datname = current_database()"
+        ).fetchone()
+    return int(found[0]) if found else 0
 
 
 def _stuck(drill: Drill, how: str, *, budget_s: int = BUDGET_S) -> UUID:

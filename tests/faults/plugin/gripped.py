@@ -3,7 +3,9 @@
 Stands in a folder of its own, as an installed package would: workers under test get it on their path.
 """
 
+import gc
 import itertools
+import os
 import random
 import re
 import socket
@@ -11,6 +13,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
+
+import psycopg
 
 from vendors.page import Page, Record
 from vendors.wire import Request, Session
@@ -105,12 +109,60 @@ def hold_the_interpreter() -> None:
     re.match(r"(a+)+$", "a" * 64 + "b")  # tries 2^64 ways, and lets no other thread run meanwhile
 
 
+def leave() -> NoReturn:
+    os._exit(3)  # as a crash in C does: nobody is told
+
+
+def fork() -> None:
+    """Leave a process behind that holds all that this one has open."""
+    forked = os.fork()
+    if not forked:
+        time.sleep(FOR_EVER_S)
+        os._exit(0)
+    sys.stderr.write(f"forked {forked}\n")
+
+
+def fork_and_come_back() -> None:
+    """Let the forked process return from here as well, into what is not its run."""
+    forked = os.fork()
+    if forked:
+        sys.stderr.write(f"forked {forked}\n")
+
+
+def fork_and_exit() -> None:
+    """Let the forked process end in good order, with all that an interpreter does in its end."""
+    forked = os.fork()
+    if not forked:
+        sys.exit(0)
+    sys.stderr.write(f"forked {forked}\n")
+
+
+def close_the_database() -> None:
+    """Close every connection to PostgreSQL that this process has, whoever works with it."""
+    found = [thing for thing in gc.get_objects() if isinstance(thing, psycopg.Connection)]
+    for connection in found:
+        connection.close()
+    sys.stderr.write(f"closed {len(found)}\n")
+
+
 def come_back() -> None:
     """The neighbour who does nothing wrong."""
 
 
 WAYS: Final = {
-    way.__name__: way for way in (swallow_exceptions, swallow_everything, wait_in_c, hold_the_interpreter, come_back)
+    way.__name__: way
+    for way in (
+        swallow_exceptions,
+        swallow_everything,
+        wait_in_c,
+        hold_the_interpreter,
+        leave,
+        fork,
+        fork_and_come_back,
+        fork_and_exit,
+        close_the_database,
+        come_back,
+    )
 }
 
 socket.getaddrinfo = _hanging(socket.getaddrinfo)
