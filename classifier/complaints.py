@@ -82,6 +82,8 @@ def complains(top: Top, *, claims: bool = True) -> bool:
             return False
     if not claimed:
         return False
+    if any(isinstance(top.members.get(name), list) and _has_rows(top.members[name]) for name in _MAY_HOLD_ROWS):
+        return False
     is_coded = any(name in _RESULT_CODES and not is_empty(value) for name, value in top.members.items())
     return any(
         complains_of(text)
@@ -91,13 +93,26 @@ def complains(top: Top, *, claims: bool = True) -> bool:
     )
 
 
+_MAY_HOLD_ROWS: Final = ("messages", "message")
+
+
+def _has_rows(value: object) -> bool:
+    """Return whether a list holds objects with members that no reply has."""
+    return isinstance(value, list) and any(
+        isinstance(part, dict) and not all(is_wrapping(plain_name(name)) for name in part) for part in value[:5]
+    )
+
+
 def _claims_failure(name: str, value: object) -> bool:
     """Return whether a member tells how the call went, or could."""
     if name in CLAIMS or name.endswith(("code", "status")) or (name in GRANTS and value is False):
         return True
     if name in {"message", "messages"} and isinstance(value, list):
         return any(
-            isinstance(part, dict) and any(plain_name(key).startswith("error") for key in part) for part in value
+            isinstance(part, dict)
+            and any(plain_name(key).startswith("error") for key in part)
+            and all(is_wrapping(plain_name(key)) for key in part)
+            for part in value
         )
     if name in {"type", "objecttype"} and value in range(400, 600):
         return True

@@ -47,7 +47,9 @@ from classifier.wrapping import (
 
 
 def _flag(top: Top) -> bool:
-    """`ok: false`, `HasError: true`, `stat: fail`: whatever stands beside them."""
+    """`ok: false`, `HasError: true`, `stat: fail`, unless so much stands beside them that it is a record's own."""
+    if top.strangers > top.most_beside:
+        return False
     for name, value in top.members.items():
         if name in FALSE_FLAGS and (value is False or value == "false" or (value == "0" and name.startswith("is"))):
             return True
@@ -67,6 +69,8 @@ def _error_member(top: Top) -> bool:
         if name not in ERROR_MEMBERS or not is_error_value(value) or _is_count(name, value):
             continue
         nested = isinstance(value, (dict, list))
+        if top.strangers and any(top.members.get(flag) is True for flag in FALSE_FLAGS):
+            continue  # done in part: what went wrong of it is told beside
         if isinstance(value, list) and not PAGING.isdisjoint(top.members):
             continue  # a page of errors that somebody's product collects
         if name == "errors" and "data" in top.members:
@@ -78,7 +82,7 @@ def _error_member(top: Top) -> bool:
             if not top.has_data and top.strangers <= most and not top.says_ok and _is_python_like(top, str(value)):
                 return True
             continue
-        if (top.strangers <= 4) if nested else top.named <= 1:
+        if (top.strangers <= top.most_beside) if nested else top.named + top.denials <= 1:
             return True
     return False
 

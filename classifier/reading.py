@@ -167,6 +167,8 @@ def _xml_fails(xml: markup.Xml) -> bool:
         return True
     if _attributes_fail(xml.attributes):
         return True
+    if root in NO_WRAPPERS:
+        return False
     if not xml.leaves:
         return any(name == "code" and complains_of_code(value) for name, value in xml.inner)
     return _leaves_fail(xml, root)
@@ -389,6 +391,8 @@ def _read_success_json(reading: Reading, body: bytes, *, is_told: bool) -> None:
         if complaint is not None:
             reading.reports_failure = True
             Collector(reading).into(complaint)
+        else:
+            _take_said(reading, replies.error_alone(document))
     if isinstance(document, dict) and not replies.is_data(document):
         _take_failing(reading, document)
 
@@ -411,7 +415,10 @@ def _take_failing(reading: Reading, document: Mapping[str, object]) -> None:
 
 def _take_reply(reading: Reading, document: Mapping[str, object]) -> bool:
     """Take what a reply tells of a failure; return whether it does."""
-    said = replies.failure_told(document, lacks_records=reading.lacks_records)
+    return _take_said(reading, replies.failure_told(document, lacks_records=reading.lacks_records))
+
+
+def _take_said(reading: Reading, said: Said | None) -> bool:
     if said is None:
         return False
     reading.reports_failure = True
@@ -482,13 +489,13 @@ _FORM_FAILS: Final = re.compile(
 
 _CRASHED: Final = re.compile(
     r"(?:<[^<>]{0,40}>|\s){0,8}(?:PHP )?"
-    r"(?:Fatal error|Parse error|Uncaught |Traceback \(most recent|Exception in thread|"
+    r"(?:SQLSTATE\[|Fatal error|Parse error|Uncaught |Traceback \(most recent|Exception in thread|"
     r"(?:[A-Za-z_]\w{0,40}[.\\]){1,8}\w{0,60}(?:Exception|Error)\b\W)"
 )
 """How a program's own last words begin, where a body should be."""
 _BEGINS_BADLY: Final = re.compile(
     r"(?:\W{0,3})(?:error|err|failed|failure|fault|exception|unable|invalid|missing|access denied|not authorized)"
-    r"(?:[:!.#]|[ \t]{0,3}[\r\n\d]|[ \t](?![,;|\t]))",
+    r"(?:[:!.#]| {0,3}[\r\n\d]| (?![,;|\t]))",
     re.IGNORECASE,
 )
 _LONGEST_LINE: Final = 240

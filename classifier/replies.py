@@ -58,7 +58,7 @@ _OF_THE_CALL: Final = _either(
     "status stat result results response responses resp rsp reply ret return rtn api service server query request req "
     "http call operation biz global system sys execution exec invocation auth authentication ws soap rpc gateway "
     "business main overall outcome processing processamento retorno respuesta resposta resultado reponse antwort "
-    "ergebnis estado cstat codigo"
+    "ergebnis estado statut cstat codigo"
 )
 _VOICE: Final = _either(
     "display debug user developer dev full internal short long localized human validation friendly message msg text "
@@ -67,8 +67,8 @@ _VOICE: Final = _either(
 _CODE_ENDS: Final = _either("code no num number type key class value tag")
 _TEXT_ENDS: Final = _either(
     "str string text txt desc descr description msg msgs message messages info information reason reasons detail "
-    "details explanation title note notes cause word words summary statement phrase hint remark list array mensagem "
-    "mensaje meldung nachricht motivo descricao descripcion detalle detalhe"
+    "details explanation title note notes cause word words summary statement phrase hint remark list array notice "
+    "mensagem mensaje meldung nachricht motivo descricao descripcion detalle detalhe"
 )
 _BUILT: Final = re.compile(rf"(?:{_BLAMING}|{_OF_THE_CALL}|{_VOICE})*?(?:({_CODE_ENDS})|({_TEXT_ENDS}))?\d?\Z")
 _HAS_BLAME: Final = re.compile(rf"(?:{_BLAMING})")
@@ -147,6 +147,8 @@ def sort_of(name: str) -> Sort:  # noqa: C901, PLR0911, PLR0912 - one line and o
         return Sort.OTHER
     if plain == "xmotivo":
         plain = "motivo"  # how Brazilian fiscal documents mark texts
+    if plain in {"list", "array"}:
+        return Sort.OTHER
     if plain in _RECORDS or plain.endswith(_RECORD_ENDS):
         return Sort.RECORD
     if plain in _GRANTS:
@@ -165,6 +167,8 @@ def sort_of(name: str) -> Sort:  # noqa: C901, PLR0911, PLR0912 - one line and o
             return Sort.FAULT
         if complains_of_code(name):
             return Sort.BLAME
+        if plain.startswith("odata"):
+            return Sort.ECHO
         return Sort.RECORD if plain.endswith("id") else Sort.OTHER
     blames = _HAS_BLAME.search(plain) is not None
     if built.group(1):
@@ -193,8 +197,12 @@ def _is_named_after_a_thing(name: str) -> bool:
     return plain in NO_WRAPPERS or plain.startswith(_EARLIER) or plain.removesuffix("s") in NO_WRAPPERS
 
 
-def _is_error_list(entries: list[object]) -> bool:
-    """Return whether a list under the name of errors holds errors, rather than rows on errors."""
+def _is_error_list(name: str, entries: list[object]) -> bool:
+    """Return whether a list under the name of errors holds errors, rather than rows on errors.
+
+    `failures` and `faults` are mostly what somebody's product found, so there nothing else may stand in an entry.
+    """
+    is_of_the_call = "err" in plain_name(name)
     for entry in entries[:5]:
         if isinstance(entry, str):
             continue
@@ -202,12 +210,22 @@ def _is_error_list(entries: list[object]) -> bool:
             return False
         sorts = [sort_of(name) for name, value in islice(entry.items(), 20) if not is_empty(value)]
         strangers = sum(sort in {Sort.OTHER, Sort.SIZE} for sort in sorts)
+        if not is_of_the_call and not _TELLING.issuperset(sorts):
+            return False
         if _TELLING.isdisjoint(sorts) or strangers * 4 > len(sorts):
             return False
     return True
 
 
 _TELLING: Final = frozenset({Sort.FAULT, Sort.FAULT_CODE, Sort.CALL_CODE, Sort.TEXT})
+_ABOUT_THE_CALL: Final = _TELLING | {Sort.STATUS, Sort.GRANT}
+
+
+def _is_of_the_call(entry: object) -> bool:
+    """Return whether a list's entry tells of the call and of nothing else."""
+    if not isinstance(entry, dict):
+        return True
+    return all(is_empty(value) or sort_of(name) in _ABOUT_THE_CALL for name, value in islice(entry.items(), 20))
 
 
 def _beside(members: Mapping[str, object]) -> int:
@@ -285,7 +303,7 @@ class _Weighing:
             if isinstance(value, dict):
                 self._object(name, value, sort, depth, in_fault=in_fault, beside=_beside(members))
             elif isinstance(value, list):
-                self._list(value, sort, depth, in_fault=in_fault)
+                self._list(name, value, sort, depth, in_fault=in_fault)
             elif isinstance(value, str):
                 self._text(name, value.strip(), sort, in_fault=in_fault)
             elif isinstance(value, bool):
@@ -322,27 +340,25 @@ class _Weighing:
             self.hard_proofs += 1
             self.proofs += 1
 
-    def _list(self, value: list[object], sort: Sort, depth: int, *, in_fault: bool) -> None:
-        is_telling = in_fault or sort in {Sort.FAULT, Sort.TEXT, Sort.STATUS}
-        if not is_telling or depth >= 4:
+    def _list(self, name: str, value: list[object], sort: Sort, depth: int, *, in_fault: bool) -> None:
+        is_fault = sort is Sort.FAULT
+        if depth >= 4 or not (in_fault or is_fault or sort is Sort.TEXT or sort is Sort.STATUS):
             self.rows += sort not in {Sort.ECHO, Sort.SIZE}
             return
-        if sort is Sort.STATUS and not in_fault and _all_parts_fail(value, self):
-            return
-        if sort is Sort.FAULT and not in_fault and not _is_error_list(value):
-            self.rows += 1
-            return
-        if not in_fault and sort is not Sort.FAULT:
-            self.is_listed = True
-        in_fault = in_fault or sort is Sort.FAULT
+        if not in_fault:
+            if sort is Sort.STATUS and _all_parts_fail(value, self):
+                return
+            is_told = _is_error_list(name, value) if is_fault else all(map(_is_of_the_call, value[:5]))
+            if not is_told or (len(value) > 3 and not is_fault):
+                self.rows += 1
+                return
+            self.is_listed |= not is_fault
         for entry in value[:3]:
             if isinstance(entry, dict):
-                self.walk(entry, depth + 1, in_fault=in_fault)
+                self.walk(entry, depth + 1, in_fault=in_fault or is_fault)
             elif isinstance(entry, str):
-                self._text("", entry.strip(), sort, in_fault=in_fault)
-        if len(value) > 3 and not in_fault:
-            self.rows += 1
-        if sort is Sort.FAULT and any(isinstance(entry, dict) for entry in value[:3]):
+                self._text("", entry.strip(), sort, in_fault=in_fault or is_fault)
+        if is_fault and any(isinstance(entry, dict) for entry in value[:3]):
             self.hard_proofs += 1
             self.proofs += 1
             self.error_lists += 1
@@ -360,6 +376,9 @@ class _Weighing:
                 self.strangers += 1
             return
         if sort is Sort.ECHO:
+            if in_fault and " " in text:
+                self.texts += 1
+                self._complain(text)
             return
         if sort is Sort.RECORD:
             if in_fault or complains_exactly(text):
@@ -465,7 +484,7 @@ class _Weighing:
             return True
         if self.error_lists and self.sizes:
             return True  # a page of errors that somebody's product collects
-        return self.is_listed and (self.strangers > 0 or not self.proofs)
+        return self.is_listed and (self.strangers > 0 or not (self.faults or self.hard_proofs))
 
     @property
     def _is_fine(self) -> bool:
@@ -507,6 +526,21 @@ def _all_parts_fail(parts: list[object], whole: _Weighing) -> bool:
 _NUMBERS_OF_THE_CALL: Final = frozenset({Sort.FAULT_CODE, Sort.CALL_CODE, Sort.STATUS, Sort.FAULT})
 _PLAIN_NUMBERS: Final = words("code status state number")
 _ENDS_BADLY: Final = re.compile(r"(?:ERROR|FAILED|FAILURE|DENIED|FAULT|REJECTED)\Z")
+
+
+def error_alone(entries: list[object]) -> Said | None:
+    """Return what a list of one entry says that is an error and nothing else (`[{"errorCode": …, "message": …}]`)."""
+    if len(entries) != 1 or not isinstance(entries[0], dict):
+        return None
+    is_named_so = any(sort_of(name) in _NAMED_AFTER_ERRORS for name in islice(entries[0], 10))
+    if not is_named_so or not _is_of_the_call(entries[0]):
+        return None
+    weighing = _Weighing()
+    weighing.walk(entries[0], 1, in_fault=False)
+    return weighing.said if weighing.fails and weighing.proofs and not weighing.strangers else None
+
+
+_NAMED_AFTER_ERRORS: Final = frozenset({Sort.FAULT, Sort.FAULT_CODE})
 
 
 def is_data(document: Mapping[str, object]) -> bool:

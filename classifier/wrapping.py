@@ -13,7 +13,7 @@ FALSE_FLAGS: Final = frozenset({"ok", "success", "succeeded", "issuccess", "succ
 TRUE_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors", "error", "failed", "failure"})
 BAD_WORDS: Final = frozenset(
     {"error", "fail", "failed", "failure", "nok", "ko", "err", "unauthorized", "forbidden"}
-    | {"erro", "fehler", "falha"}
+    | {"erro", "erreur", "fehler", "falha"}
 )
 WORD_FLAGS: Final = words(
     "status stat result state response responsestatus code returncode resultcode rc responsecode responsemessage "
@@ -218,6 +218,22 @@ class Top:
         self.has_text = any(_is_sentence(name, value) for name, value in self.members.items())
 
     @property
+    def most_beside(self) -> int:
+        """How many members that no reply has may stand beside what tells of a failure: fewer where a thing has a name.
+
+        A record with an error in it is data.
+        """
+        has_name = any(name in _NAMING or (name.endswith("id") and name not in ENVELOPE) for name in self.members)
+        return 2 if has_name else 3
+
+    @property
+    def denials(self) -> int:
+        """How many flags of its own are false (`connected: false`): a thing has some, a reply has none."""
+        return sum(
+            value is False and not _is_envelope(name) and name not in PAGING for name, value in self.members.items()
+        )
+
+    @property
     def says_ok(self) -> bool:
         """Whether a member says that all went well, so that words about something else do not count."""
         for name, value in self.members.items():
@@ -244,6 +260,7 @@ class Top:
         )
 
 
+_NAMING: Final = words("id uuid key serial number hostname host ip email name")
 _OK_NUMBERS: Final = frozenset({"0", "00", "000", "0000", "00000", "000000", "200"})
 
 

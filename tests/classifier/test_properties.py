@@ -199,3 +199,64 @@ def test_the_order_of_data_types_does_not_matter(parts: list[DataTypeOutcome]) -
     first = classify(Outcome(vendor="v", observed_at=NOW, data_types=tuple(parts)))
     second = classify(Outcome(vendor="v", observed_at=NOW, data_types=tuple(reversed(parts))))
     assert (first.name, first.retry_at) == (second.name, second.retry_at)
+
+
+TELLING_OF_ERRORS: Final = {
+    "error": "Access denied",
+    "message": "401 Unauthorized",
+    "status": "error",
+    "code": 403,
+    "errorCode": "E17",
+    "errors": ["Invalid password"],
+    "reason": "rate limit exceeded",
+    "success": False,
+    "failureReason": "License expired",
+    "exception": "AuthError",
+    "statusCode": 401,
+    "detail": "Permission denied",
+    "fault": {"code": "AUTH", "message": "Token expired"},
+}
+_LISTS: Final = (
+    "items devices results data records alerts events logs messages responses entries values hits list findings issues "
+    "users tickets jobs runs checks result resources objects nodes edges content history"
+)
+LISTS: Final = st.sampled_from(_LISTS.split())
+_BESIDE: Final[dict[str, Any]] = {
+    "total": 3,
+    "next": None,
+    "status": "ok",
+    "success": True,
+    "error": None,
+    "errors": [],
+    "code": 0,
+    "message": "",
+    "meta": {"total": 3},
+    "paging": {"next": "x"},
+    "errcode": 0,
+    "result": "success",
+    "links": {"self": "x"},
+    "request_id": "abc",
+    "warnings": [],
+    "has_more": False,
+}
+BESIDE: Final = st.sampled_from(list(_BESIDE.items()))
+ROWS: Final = st.lists(
+    st.builds(
+        lambda own, told: {**own, **{name: TELLING_OF_ERRORS[name] for name in told}},
+        st.fixed_dictionaries({"id": st.integers(1, 9), "owner": st.just("bob")}),
+        st.lists(st.sampled_from(sorted(TELLING_OF_ERRORS)), min_size=1, max_size=4),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(name=LISTS, rows=ROWS, beside=st.lists(BESIDE, max_size=3), wrapper=st.sampled_from(["", "data", "d", "body"]))
+def test_rows_full_of_errors_are_data_under_any_name_and_in_any_wrapper(
+    name: str, rows: list[dict[str, Any]], beside: list[tuple[str, Any]], wrapper: str
+) -> None:
+    page: dict[str, Any] = {**dict(beside), name: rows}
+    for document in (page, {wrapper: page} if wrapper else rows):
+        exchange = Exchange(method="GET", url="https://x/", status=200, body=json.dumps(document).encode())
+        assert judge(exchange, observed_at=NOW).name is HealthName.HEALTHY
