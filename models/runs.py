@@ -25,6 +25,9 @@ GRACE_S: Final = 30
 RETRIES_OF_LOST: Final = 3
 """So many times in a row a LOST run is made again at once; then the connection waits for its regular slot."""
 
+QUARANTINE_S: Final = 300
+"""After that it waits for so long at least, whatever its interval: each of its runs may cost a whole process."""
+
 LONGEST_WAIT_S: Final = 30 * 86_400.0
 WORKER_LOST: Final = "worker_lost"
 BUDGET_SPENT: Final = "budget_spent"
@@ -638,7 +641,10 @@ WITH lost AS MATERIALIZED (
          requested_trigger = CASE WHEN s.crash_streak < {RETRIES_OF_LOST} THEN COALESCE(s.requested_trigger, 'RECOVERY')
                                   ELSE s.requested_trigger END,
          next_due_at = CASE WHEN s.crash_streak < {RETRIES_OF_LOST} OR s.requested_trigger IS NOT NULL
-                            THEN least(s.next_due_at, now()) ELSE s.slot_at END
+                            THEN least(s.next_due_at, now())
+                            WHEN s.refresh_interval_secs < {QUARANTINE_S}
+                            THEN greatest(s.slot_at, now() + interval '{QUARANTINE_S} s')
+                            ELSE s.slot_at END
     FROM ended e
    WHERE s.connection_id {_OF_MANY} AND s.connection_id = e.connection_id AND s.active_seq = e.run_seq
   RETURNING s.connection_id, s.crash_streak
@@ -683,7 +689,8 @@ def reap(
 ) -> list[ReapedRun]:
     """End up to `limit` runs whose worker's lease or whose own deadline has passed, as LOST. Safe to run anywhere.
 
-    Their connections are due at once, RETRIES_OF_LOST times in a row at most; after that they wait for their slot.
+    Their connections are due at once, RETRIES_OF_LOST times in a row at most; after that they wait for their slot, and
+    for QUARANTINE_S at the least.
     reaper: who asks; it ends nothing where that worker's own lease does not last for held_for_s more. A statement that
     waited in a server that was frozen would else find every lease ended, of the living too.
     """

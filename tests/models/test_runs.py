@@ -558,6 +558,28 @@ def test_the_fourth_loss_in_a_row_waits_for_its_slot(world: Any, healthy: Finish
     assert world.sched(connection_id)["crash_streak"] == 0
 
 
+@pytest.mark.parametrize(
+    ("interval_s", "waits_s"),
+    [
+        pytest.param(10, (runs.QUARANTINE_S, runs.QUARANTINE_S), id="a short interval is no quarantine"),
+        pytest.param(3600, (0, 3600), id="a long one is: its slot stands"),
+    ],
+)
+def test_a_connection_that_kills_its_workers_does_not_do_so_every_few_seconds(
+    world: Any, interval_s: int, waits_s: tuple[int, int]
+) -> None:
+    connection_id = world.connection(refresh_interval_secs=interval_s).connection_id
+    run = world.running(connection_id)
+    world.set_sched(connection_id, crash_streak=runs.RETRIES_OF_LOST)
+    spend_lease(world, run.key.worker_id)
+    runs.reap(world.db)
+    (wait_s,) = world.db.execute(
+        "SELECT extract(epoch FROM next_due_at - now())::float8 FROM connection_sched WHERE connection_id = %s",
+        (connection_id,),
+    ).fetchone()
+    assert waits_s[0] <= wait_s <= waits_s[1]
+
+
 def test_a_trigger_runs_a_connection_that_crashed_too_often(world: Any) -> None:
     connection_id = world.connection().connection_id
     world.set_sched(connection_id, crash_streak=7)
