@@ -53,8 +53,8 @@ def ensure_partitions(db: Connection[Any], days_ahead: int = 7) -> list[date]:
 def purge(db: Connection[Any], *, run_days: int = 30, history_days: int = 400) -> Purged:
     """Drop runs older than run_days, and changes of health and deleted connections older than history_days.
 
-    Health is left alone: it carries its own evidence, and the change that it stands on is kept. Delivered events go
-    after EVENT_DAYS, workers that have gone after WORKER_DAYS. Call it again while `more` is set.
+    Health is left alone: it carries its own evidence, and the change that it stands on is kept. Events go after
+    EVENT_DAYS, workers that have gone after WORKER_DAYS. Call it again while `more` is set.
     """
     if run_days < 1 or history_days < 1:
         raise ValueError(f"at least one day is kept, not run_days={run_days}, history_days={history_days}")
@@ -179,10 +179,11 @@ _CHANGES: Final = (
     b"JOIN health h ON h.connection_id = c.connection_id AND h.changed_seq > c.run_seq "
     b"WHERE c.changed_at < " + _AGE + b" LIMIT %(batch)s))"
 )
+# Those that nobody took in all that time go as well: what they tell stands in health_history.
 _EVENTS: Final = (
-    b"DELETE FROM event WHERE ctid = ANY(ARRAY(SELECT ctid FROM event WHERE delivered_at < "
-    + _AGE
-    + b" LIMIT %(batch)s))"
+    b"DELETE FROM event WHERE ctid = ANY(ARRAY("
+    b"(SELECT ctid FROM event WHERE delivered_at < " + _AGE + b" LIMIT %(batch)s) UNION ALL "
+    b"(SELECT ctid FROM event WHERE delivered_at IS NULL AND next_attempt_at < " + _AGE + b" LIMIT %(batch)s)))"
 )
 _WORKERS: Final = (
     b"DELETE FROM worker w WHERE w.ctid = ANY(ARRAY(SELECT ctid FROM worker WHERE lease_until < " + _AGE + b" "

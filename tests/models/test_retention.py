@@ -108,11 +108,13 @@ def test_what_was_delivered_and_who_has_gone_go_in_time(world: Any, healthy: Fin
     assert [reaped.run_seq for reaped in runs.reap(world.db)] == [other.key.run_seq]  # its worker is still known
 
 
-def test_undelivered_events_stay(world: Any, healthy: FinishedRun) -> None:
+def test_undelivered_events_stay_until_nobody_can_be_waiting_for_them(world: Any, healthy: FinishedRun) -> None:
     run = world.running()
     runs.finish(world.db, run.key, healthy)
-    world.db.execute("UPDATE event SET created_at = now() - interval '100 days'")
+    world.db.execute("UPDATE event SET next_attempt_at = now() - interval '6 days'")
     assert retention.purge(world.db).events == 0
+    world.db.execute("UPDATE event SET next_attempt_at = now() - interval '8 days'")
+    assert retention.purge(world.db).events == 1
 
 
 def test_the_records_of_a_connection_deleted_long_ago_go(world: Any, healthy: FinishedRun) -> None:
