@@ -2,28 +2,54 @@
 
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
 
 from models.vocabulary import RunState, Trigger
 from tests.faults.conftest import Drill, signal_group, tell
-from tests.system.stack import until
+from tests.system.stack import Program, until
+
+
+def _once(worker: Program) -> None:
+    worker.signal(signal.SIGTERM)
+
+
+def _twice(worker: Program) -> None:
+    worker.signal(signal.SIGTERM)
+    worker.wait_for_log("worker.draining")
+    worker.signal(signal.SIGTERM)
+
+
+def _group(worker: Program) -> None:
+    signal_group(worker, signal.SIGTERM)
+
+
+def _group_twice(worker: Program) -> None:
+    signal_group(worker, signal.SIGTERM)
+    worker.wait_for_log("worker.draining")
+    signal_group(worker, signal.SIGTERM)
 
 
 @pytest.mark.parametrize(
-    "to_group", [pytest.param(False, id="the worker alone"), pytest.param(True, id="the whole process group")]
+    "tell_to_end",
+    [
+        pytest.param(_once, id="the worker alone"),
+        pytest.param(_twice, id="the worker alone, twice"),
+        pytest.param(_group, id="the whole process group"),
+        pytest.param(_group_twice, id="the whole process group, twice", marks=pytest.mark.soak),
+    ],
 )
-def test_a_drain_ends_runs_at_once_and_the_next_worker_takes_them_up_at_once(drill: Drill, to_group: bool) -> None:
+def test_a_drain_ends_runs_at_once_and_the_next_worker_takes_them_up_at_once(
+    drill: Drill, tell_to_end: Callable[[Program], None]
+) -> None:
     worker = drill.worker()
     accounts = {f"account-{n}": drill.connect_and_run(f"account-{n}") for n in range(10)}
     for account, connection_id in accounts.items():
         drill.run_in_its_middle(account, connection_id)
 
     told_at = time.time()
-    if to_group:
-        signal_group(worker, signal.SIGTERM)
-    else:
-        worker.signal(signal.SIGTERM)
+    tell_to_end(worker)
     until(lambda: not worker.is_alive, "the worker ends")
     drained_s = time.time() - told_at
     for account in accounts:
@@ -57,6 +83,45 @@ def test_a_drain_with_time_lets_runs_finish_and_begins_none(drill: Drill) -> Non
     assert drill.states(waiting) == [RunState.SUCCEEDED]
     drill.worker()
     assert drill.installation.run_after(waiting, 1).state is RunState.SUCCEEDED
+
+
+@pytest.mark.soak
+def test_a_supervisor_that_does_not_wait_for_the_drain_costs_a_lease(drill: Drill) -> None:
+    """SIGTERM, and SIGKILL ten seconds later, where the drain may take longer: a wrong setting, and a common one."""
+    worker, other = drill.worker(drain_s=60), drill.worker()
+    accounts = {f"account-{n}": drill.connect_and_run(f"account-{n}") for n in range(8)}
+    for account, connection_id in accounts.items():
+        drill.run_in_its_middle(account, connection_id)
+    with drill.installation.database.transaction() as db:
+        mine = db.execute(
+            b"SELECT count(*) FROM run r JOIN worker w USING (worker_id) WHERE w.pid = %s", (worker.pid,)
+        ).fetchone()
+    assert mine is not None
+
+    worker.signal(signal.SIGTERM)
+    worker.wait_for_log("worker.draining")
+    time.sleep(10)
+    assert worker.is_alive or not mine[0]
+    worker.kill()
+    killed_at = time.time()
+    for account in accounts:
+        drill.turnstile.let_through(account)
+    for connection_id in accounts.values():
+        until(
+            lambda connection_id=connection_id: (
+                drill.states(connection_id)[-1] is RunState.SUCCEEDED  # type: ignore[misc]
+                and len(drill.states(connection_id)) > 1
+            ),
+            "each is run to its end",
+        )
+    lost = [state for connection_id in accounts.values() for state in drill.states(connection_id)].count(RunState.LOST)
+    extra = sum(drill.turnstile.executions(account) for account in accounts) - 2 * len(accounts)
+    tell(
+        f"SIGTERM, then SIGKILL after 10 s: {lost} of {mine[0]} runs LOST, all made again"
+        f" {time.time() - killed_at:.1f} s later; {extra} executions more at the vendor"
+    )
+    assert lost == mine[0] == extra
+    assert other.stop() == 0
 
 
 def test_hints_that_a_draining_worker_had_fetched_are_not_waited_for(drill: Drill) -> None:

@@ -49,13 +49,15 @@ _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 class Program:
     """One worker or beat: a process that the tests started, and the file that takes all that it writes."""
 
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], environment: Mapping[str, str], folder: Path, tree: Path = ROOT
+    ) -> None:
         self.name = name
         self.log_path = folder / f"{name}.log"
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=tree,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -160,7 +162,7 @@ class Installation:
     # --- programs ----------------------------------------------------------------------------------------------------
 
     def start_worker(self, *arguments: str, **settings: object) -> Program:
-        """Start `celery -A worker worker`; return once it takes runs."""
+        """Start `celery -A worker worker`; return once it takes runs. tree: another checkout, to run its code."""
         worker = self._start("worker", *arguments, **settings)
         worker.wait_for_log("worker.ready")
         return worker
@@ -185,9 +187,11 @@ class Installation:
         return done.stdout
 
     def _start(self, role: str, *arguments: str, **settings: object) -> Program:
+        tree = settings.pop("tree", ROOT)
+        assert isinstance(tree, Path)
         name = f"{role}-{sum(p.name.startswith(role) for p in self.programs) + 1}"
         command = [sys.executable, "-m", "celery", "-A", "worker", role, *arguments]
-        program = Program(name, command, self.environment(**settings), self.folder)
+        program = Program(name, command, self.environment(**settings), self.folder, tree)
         self.programs.append(program)
         return program
 
