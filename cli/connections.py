@@ -1,6 +1,7 @@
 """`connection-health connections`: your customers' accounts at their vendors."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -18,15 +19,19 @@ from cli.errors import BadInputError, NotThereError, RefusedError
 from cli.exits import exit_of
 from cli.ids import ConnectionId, find_connection, find_organization
 from cli.output import Fact, Json
-from models import connections
+from cli.waiting import spinner, until
+from models import authorizations, connections
+from models.authorizations import TokenOutlook
 from models.connections import UNSET, ConnectionView
 from models.database import Database
 from models.lists import ConnectionFilter, Place, list_connections
-from models.representations import connection_document, proof
+from models.representations import connection_document, lapsing_document, outlook_document, proof
 from models.vocabulary import ConnectionState, Trigger
 from vendors.credentials_schema import prepare
 from vendors.definition import Definition
+from worker import authorization
 from worker import credentials as live
+from worker.authorization import is_chosen
 from worker.credentials import ProbeReport
 from worker.station import Station
 from worker.sync import request_sync, wake
@@ -35,6 +40,9 @@ app = typer.Typer(no_args_is_help=True, help="Your customers' accounts at their 
 
 INTERVAL_SECS: Final = 14_400
 TIMEOUT_SECS: Final = 3_600
+CONSENT_SECS: Final = 900
+AHEAD_SECS: Final = 14 * 86_400
+_WORDS: Final[Mapping[bool | None, str]] = {True: "open", False: "refused", None: "not told"}
 
 CredentialsFile = Annotated[
     Path | None, typer.Option(help="A file with one JSON object, the credentials.", dir_okay=False)
@@ -81,8 +89,14 @@ def add(
         definition = at.catalogue.get(vendor)
         with at.control.connection() as db:
             organization = find_organization(db, org)
-        given = gather(file=credentials_file, source=credentials, schema=definition.credentials, vendor=vendor)
         options = _options(option, options_file, definition)
+        given = gather(
+            file=credentials_file,
+            source=credentials,
+            schema=definition.credentials,
+            vendor=vendor,
+            wanted=not is_chosen(definition, options),
+        )
         prepare(definition, given or {}, options)  # what is not tested must at least have the right form
         connection_id, report = live.create(
             at,
@@ -101,6 +115,12 @@ def add(
         output.print_json({**connection_document(view), "test": _report_document(report)})
         return
     output.print_line(str(connection_id))
+    if view.state is ConnectionState.PENDING:
+        output.note(
+            "It waits for its customer's consent at the vendor: "
+            f"`connection-health connections authorize {connection_id}` gives the link"
+        )
+        return
     output.note(f"{_tested(report)} Its first run starts at once: `connection-health health wait {connection_id}`")
 
 
@@ -160,10 +180,12 @@ def show(ctx: typer.Context, connection: ConnectionId, *, as_json: Json = False)
     with station(ctx) as at:
         view = _found(at.control, connection)
         platform = at.settings.platform_name
+        with at.control.connection() as db:
+            outlook = authorizations.outlook(db, view.connection_id)
     if as_json:
-        output.print_json(connection_document(view))
+        output.print_json({**connection_document(view), "authorization": outlook_document(outlook)})
         return
-    output.print_facts(_facts(view, platform))
+    output.print_facts([*_facts(view, platform), *_outlook_facts(outlook)])
 
 
 @app.command("update")
@@ -228,6 +250,73 @@ def update(
     if given is not None or changed:
         told = _tested(report) if given is not None else "Changed."
         output.note(f"{told} A run starts at once: `connection-health health wait {view.connection_id}`")
+
+
+@app.command("authorize")
+def authorize(
+    ctx: typer.Context,
+    connection: ConnectionId,
+    *,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the customer has consented.")] = False,
+    timeout: Annotated[int, typer.Option(parser=read_secs, metavar="TIME", help="How long to wait.")] = CONSENT_SECS,
+    as_json: Json = False,
+) -> None:
+    """Print the link by which the customer authorizes a connection at its vendor; the first time, or anew.
+
+    Whoever has the link may connect an account of theirs, so it goes to that customer alone. It is good for a week, and
+    void once it was used. The HTTP API (public_url) must be reachable for their browser.
+    With --wait: exit code 0 once they have consented, 124 where the wait timed out.
+    """
+    with station(ctx) as at:
+        before = _found(at.control, connection)
+        link = authorization.whole_link(at, before.connection_id)
+        if not as_json:
+            output.print_line(link)
+        if wait:
+            _wait_for_consent(at.control, before, timeout_s=timeout)
+        view = _view(at.control, before.connection_id)
+    if as_json:
+        output.print_json({"id": view.connection_id, "oauth2_authorize_url": link, "state": view.state})
+    elif wait:
+        output.note(f"It is authorized, and runs at once: `connection-health health wait {view.connection_id}`")
+
+
+def _wait_for_consent(database: Database, before: ConnectionView, *, timeout_s: float) -> None:
+    def look() -> bool | None:
+        return True if _view(database, before.connection_id).cred_version > before.cred_version else None
+
+    what = f"the consent for {before.connection_id}"
+    with spinner(what):
+        until(look, timeout_s=timeout_s, what=what)
+
+
+@app.command("lapsing")
+def lapsing(
+    ctx: typer.Context,
+    *,
+    within: Annotated[int, typer.Option(parser=read_secs, metavar="TIME", help="Look ahead so far: 14d.")] = AHEAD_SECS,
+    org: Annotated[str | None, typer.Option(help="Only those of this organization: id or name.")] = None,
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=1000)] = 50,
+    as_json: Json = False,
+) -> None:
+    """List connections whose access ends soon unless their customer consents again, the soonest first.
+
+    Only where the vendor says when: what is renewed without anybody is not listed.
+    """
+    with station(ctx) as at, at.control.connection() as db:
+        organization_id = None if org is None else find_organization(db, org).organization_id
+        found = authorizations.list_lapsing(
+            db, within=timedelta(seconds=within), organization_id=organization_id, limit=limit
+        )
+    if as_json:
+        output.print_json({"items": [lapsing_document(each) for each in found]})
+        return
+    columns = ("ID", "VENDOR", "IDENTIFIER", "ACCESS ENDS")
+    listed = [
+        [output.shown_id(each.connection_id), each.vendor, each.identifier or "", output.stamp(each.lapses_at) or ""]
+        for each in found
+    ]
+    output.print_rows(columns, listed, empty=f"No access ends within {output.span(within)}.")
 
 
 @app.command("pause")
@@ -315,6 +404,7 @@ def try_credentials(
                 Fact("must act", output.who_acts(verdict.name, verdict.resolution_owner, platform)),
                 Fact("reason", verdict.reason),
                 Fact("next step", verdict.next_step if not report.is_valid else None),
+                *(Fact(each.name, f"{_WORDS[each.is_ok]}: {each.sentence}") for each in report.data_types),
             ]
         )
     raise typer.Exit(exit_of(verdict.name, verdict.resolution_owner))
@@ -404,6 +494,15 @@ def _facts(view: ConnectionView, platform: str) -> list[Fact]:
     ]
 
 
+def _outlook_facts(outlook: TokenOutlook | None) -> list[Fact]:
+    if outlook is None:
+        return []
+    return [
+        Fact("token ends", output.stamp(outlook.access_token_expires_at)),
+        Fact("access ends", output.stamp(outlook.lapses_at)),
+    ]
+
+
 def _print_state(view: ConnectionView, *, as_json: bool) -> None:
     if as_json:
         output.print_json(connection_document(view))
@@ -428,5 +527,9 @@ def _report_document(report: ProbeReport | None) -> dict[str, object] | None:
         "reason": verdict.reason,
         "rule": verdict.rule,
         "next_step": verdict.next_step,
+        "data_types": [
+            {"name": each.name, "is_ok": each.is_ok, "sentence": each.sentence, "endpoint": each.endpoint}
+            for each in report.data_types
+        ],
         "exchanges": list(report.exchanges),
     }

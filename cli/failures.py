@@ -15,7 +15,7 @@ from vendors.errors import (
     UnknownVendorError,
     VendorError,
 )
-from worker.errors import CredentialsRefusedError, WorkerError
+from worker.errors import AuthorizationNotOfferedError, CredentialsRefusedError, WorkerError
 from worker.settings import SettingsError
 
 _UNSET = "CONNECTION_HEALTH_DATABASE_URL is not set"
@@ -78,6 +78,7 @@ _ANSWERS = (
     (DefinitionError, lambda error: (Exit.REFUSED, str(error))),
     (VendorError, _ours),
     (CredentialsRefusedError, _refused),
+    (AuthorizationNotOfferedError, lambda error: (Exit.REFUSED, str(error))),
     (WorkerError, _ours),
     (DirectoryBusyError, _busy),
     (EmbeddedError, _ours),

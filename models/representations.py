@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.api_keys import ApiKey
+from models.authorizations import Lapsing, TokenOutlook
 from models.connections import ConnectionView, Organization
 from models.history import HealthChange, HealthView, RunView
 
@@ -125,6 +126,29 @@ def run_document(run: RunView, *, whole: bool = False) -> dict[str, object]:
             "late_result": run.late_result,
         }
     return document
+
+
+def outlook_document(outlook: TokenOutlook | None) -> dict[str, object] | None:
+    """Return when what a connection holds ends; None where it holds nothing that was granted to it."""
+    if outlook is None:
+        return None
+    return {
+        "obtained_at": outlook.obtained_at,
+        "access_token_expires_at": outlook.access_token_expires_at,
+        "refresh_token_expires_at": outlook.refresh_token_expires_at,
+        "lapses_at": outlook.lapses_at,
+    }
+
+
+def lapsing_document(lapsing: Lapsing) -> dict[str, object]:
+    """Return a connection whose access will end."""
+    return {
+        "id": lapsing.connection_id,
+        "organization_id": lapsing.organization_id,
+        "vendor": lapsing.vendor,
+        "identifier": lapsing.identifier,
+        "lapses_at": lapsing.lapses_at,
+    }
 
 
 def proof(evidence: Mapping[str, Any] | None) -> str:

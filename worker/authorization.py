@@ -98,10 +98,24 @@ def link_of(station: Station, view: ConnectionView) -> str | None:
     if public_url is None or view.state is ConnectionState.DELETED or view.vendor not in station.catalogue:
         return None
     definition = station.catalogue.get(view.vendor)
-    if not offers_consent(definition) or not _is_chosen(definition, view.options):
+    if not is_chosen(definition, view.options):
         return None
     ticket = authorizations.link_ticket(station.keyring, view.connection_id, view.cred_version, now=datetime.now(UTC))
     return f"{public_url}{LINK_PATH}/{ticket}"
+
+
+def whole_link(station: Station, connection_id: UUID) -> str:
+    """Return the link by which a customer authorizes the connection, where everything that it takes is there.
+
+    Raises NotFoundError, AuthorizationNotOfferedError, AuthorizationNotSetUpError; the errors of `prepare`.
+    """
+    _redirect_uri(station)
+    view = _living(station, connection_id)
+    _opened(station, view)
+    link = link_of(station, view)
+    if link is None:
+        raise AuthorizationNotOfferedError(view.vendor)
+    return link
 
 
 def open_link(station: Station, ticket: str) -> UUID:
@@ -121,10 +135,7 @@ def authorize_url(station: Station, connection_id: UUID, *, browser: str = "") -
     Raises NotFoundError, AuthorizationNotOfferedError, AuthorizationNotSetUpError; the errors of `prepare`.
     """
     redirect_uri = _redirect_uri(station)
-    with station.database.connection() as db:
-        view = connections.get_connection(db, connection_id)
-    if view is None or view.state is ConnectionState.DELETED:
-        raise NotFoundError("connection", str(connection_id))
+    view = _living(station, connection_id)
     consent = _opened(station, view).consent
     verifier = new_verifier()
     urls = view.options.get(REDIRECT_URLS) or {}
@@ -236,6 +247,14 @@ def _is_operators(station: Station, attempt: Attempt) -> bool:
     return view is None or bool(_opened(station, view).way.app)
 
 
+def _living(station: Station, connection_id: UUID) -> ConnectionView:
+    with station.database.connection() as db:
+        view = connections.get_connection(db, connection_id)
+    if view is None or view.state is ConnectionState.DELETED:
+        raise NotFoundError("connection", str(connection_id))
+    return view
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Opened:
     definition: Definition
@@ -273,8 +292,10 @@ def _way_of(definition: Definition, prepared: Prepared) -> Auth | None:
     return consent_way(definition, {"credentials": prepared.credentials, "settings": prepared.settings})
 
 
-def _is_chosen(definition: Definition, options: Mapping[str, object]) -> bool:
+def is_chosen(definition: Definition, options: Mapping[str, object]) -> bool:
     """Say whether the settings choose consent, without opening the vault: for documents of many connections."""
+    if not offers_consent(definition):
+        return False
     by = definition.auth.by
     if not by.startswith("settings."):
         return True
