@@ -147,13 +147,12 @@ def test_a_vendor_that_always_says_at_once_is_not_hammered(drill: Drill) -> None
     drill.worker()
     with fault_server({"past": an_answer(429, b"{}", retry_after="Tue, 31 Dec 2019 00:00:00 GMT")}) as server:
         connection_id = drill.connect("past", vendor="hostile", options={"port": server.port, "fault": "past"})
-        runs = [drill.installation.run_after(connection_id, seq) for seq in range(4)]
+        runs = [drill.installation.run_after(connection_id, seq) for seq in range(3)]
 
     gaps_s = [_started(later) - _finished(earlier) for earlier, later in itertools.pairwise(runs)]
     tell(f"a vendor that says `at once`: run again after {', '.join(f'{gap:.1f}' for gap in gaps_s)} s")
     assert gaps_s[0] > 0.9
     assert gaps_s[1] > 1.9
-    assert gaps_s[2] > 3.9
 
 
 @contextmanager

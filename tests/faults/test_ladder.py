@@ -106,10 +106,10 @@ def test_code_that_leaves_costs_its_process_and_is_told(drill: Drill, worker: Wo
 @pytest.mark.parametrize(
     ("how", "end"),
     [
-        pytest.param("fork", signal.SIGTERM, id="that stays, worker told to end"),
+        pytest.param("fork", signal.SIGTERM, id="that stays, worker told to end", marks=pytest.mark.soak),
         pytest.param("fork", signal.SIGKILL, id="that stays, worker killed"),
         pytest.param("fork_and_come_back", signal.SIGTERM, id="that comes back into the run"),
-        pytest.param("fork_and_exit", signal.SIGTERM, id="that ends in the middle of the run"),
+        pytest.param("fork_and_exit", signal.SIGTERM, id="that ends in the middle of the run", marks=pytest.mark.soak),
     ],
 )
 def test_a_forked_process_neither_speaks_for_its_worker_nor_outlives_it(

@@ -131,9 +131,9 @@ def test_a_connection_that_is_paused_and_resumed_during_a_run_goes_on_as_it_was(
 @pytest.mark.parametrize(
     "reply",
     [
-        pytest.param(None, id="that would have found it well"),
+        pytest.param(None, id="that would have found it well", marks=pytest.mark.soak),
         pytest.param(REFUSED, id="that would have found it refused"),
-        pytest.param(Reply(0), id="that would have found the vendor away"),
+        pytest.param(Reply(0), id="that would have found the vendor away", marks=pytest.mark.soak),
     ],
 )
 def test_no_health_comes_from_a_run_after_its_connection_was_deleted(drill: Drill, reply: Reply | None) -> None:
