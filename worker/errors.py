@@ -183,6 +183,14 @@ def is_database_away(error: BaseException) -> bool:
     return isinstance(error, DatabaseUnreachableError) or error.sqlstate is None or error.sqlstate.startswith(_GONE)
 
 
+def is_day_just_made(error: BaseException) -> bool:
+    """Say whether a row went to the default partition while a partition of its own was made for its day.
+
+    Nothing of its statement was stored, and told once more it goes where it belongs. No constraint of ours is named.
+    """
+    return isinstance(error, psycopg.errors.CheckViolation) and error.diag.constraint_name is None
+
+
 def first_line(error: BaseException) -> str:
     """Return what a log line says of an error: the first line of its text, or its name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+import psycopg
 import structlog
 from psycopg import Connection
 
@@ -20,7 +21,7 @@ from models.runs import ClaimedRun, FinishedRun
 from models.vocabulary import RunState
 from worker import schedule
 from worker.clock import clock_from
-from worker.errors import DATABASE_TROUBLE, first_line, is_database_away
+from worker.errors import DATABASE_TROUBLE, first_line, is_database_away, is_day_just_made
 from worker.in_flight import StopReason
 from worker.observation import Observation
 from worker.observe import observe
@@ -197,7 +198,9 @@ def _ended(station: Station, run: ClaimedRun, end: Callable[[Connection[Any]], b
         try:
             with station.database.connection() as db:
                 return end(db) or (is_fate_unknown and runs.ended_as(db, run.key) is state)
-        except DATABASE_TROUBLE:
+        except (*DATABASE_TROUBLE, psycopg.errors.CheckViolation) as error:
+            if isinstance(error, psycopg.errors.CheckViolation) and not is_day_just_made(error):
+                raise
             if pause_s is None or not station.lease.is_held_by(run.key.worker_id):
                 raise
             is_fate_unknown = True

@@ -18,7 +18,7 @@ from psycopg import RawCursor
 from classifier.vocabulary import HealthName
 from embedded.postgres import Postgres
 from embedded.redis import Redis
-from models import migrate, runs
+from models import migrate, retention, runs
 from models.runs import FinishedRun
 from models.vocabulary import RunState, Trigger
 from tests.faults.conftest import LEASE_S, Drill, children_of, drilling, tell
@@ -232,6 +232,24 @@ def test_runs_that_wait_in_vain_for_a_connection_of_the_pool_are_given_back(dril
     assert {run.state for run in again} == {RunState.SUCCEEDED}
     assert set(states) == {RunState.SUCCEEDED, RunState.INTERRUPTED}
     assert "lease_lost" not in worker.log
+
+
+def test_a_day_that_is_made_while_a_run_ends_does_not_make_the_run_fail(drill: Drill) -> None:
+    """The end goes to the default partition, waits there, and finds that its day has a partition of its own now."""
+    worker = drill.worker(lease_s=20)
+    drill.turnstile.hold("north")
+    connection_id = drill.connect("north")
+    drill.turnstile.wait_for("north")
+    with psycopg.connect(drill.installation.database_url) as db, drill.installation.database.connection() as watcher:
+        assert retention.ensure_partitions(db)
+        drill.turnstile.let_through("north")
+        until(lambda: _waits(watcher, "%DELETE FROM run r%"), "the end waits", more=lambda: worker.log[-3000:])
+        db.commit()
+    ended = drill.installation.run_after(connection_id, 0)
+
+    assert (ended.state, ended.name) == (RunState.SUCCEEDED, HealthName.HEALTHY)
+    assert drill.states(connection_id) == [RunState.SUCCEEDED]
+    assert "Traceback" not in worker.log
 
 
 @pytest.fixture
