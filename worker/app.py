@@ -13,7 +13,7 @@ from celery import Celery, signals
 from models import counts, retention, runs
 from models.errors import ModelsError
 from models.runs import ClaimedRun
-from models.vocabulary import Trigger
+from models.vocabulary import LONGEST_TIMEOUT_SECS, Trigger
 from worker import dispatcher, journal, redis_transport
 from worker.dispatcher import Reaper
 from worker.errors import DATABASE_TROUBLE, WorkerError, first_line
@@ -90,6 +90,17 @@ def asks_for_prefork(arguments: Sequence[str]) -> bool:
         argument in {"--pool=prefork", "-Pprefork"} or pair in {("--pool", "prefork"), ("-P", "prefork")}
         for argument, pair in zip(arguments, zip(arguments, [*arguments[1:], ""], strict=True), strict=True)
     )
+
+
+def use_prefork(app: Celery, settings: Settings) -> None:
+    """Run each task in a process of its own, and let Celery's hard limit be the last net under it.
+
+    Each child has our watchdog and the dead-man's timer, which end a run by its own budget. Code of a connector that
+    blocks the timer's signal outlives both: its run is put back by the reaper, and the parent kills the child once no
+    run may last so long. No soft limit: what it raises is an Exception, which any `except Exception` swallows.
+    """
+    app.conf.worker_pool = "prefork"
+    app.conf.task_time_limit = LONGEST_TIMEOUT_SECS + settings.hard_after_s + settings.dead_man_s
 
 
 def _add_tasks(app: Celery, station: Station, reaper: Reaper) -> None:

@@ -3,13 +3,16 @@
 import os
 import sys
 
-from worker.app import asks_for_prefork, make_app
+from worker import loading
+from worker.app import asks_for_prefork, make_app, use_prefork
 from worker.settings import Settings, SettingsError
 
 try:
-    app = make_app(Settings.read(os.environ))
+    settings = Settings.read(os.environ)
+    app = make_app(settings)
 except SettingsError as error:
     sys.stderr.write(f"{error}\n")
     raise SystemExit(2) from None
 if asks_for_prefork(sys.argv):
-    app.conf.worker_pool = "prefork"
+    use_prefork(app, settings)
+loading.end()

@@ -13,7 +13,7 @@ from models.counts import health_counts
 from models.vocabulary import RunState, Trigger
 from simulator.server import Simulator
 from tests.worker.conftest import connect, settings_of
-from worker.app import asks_for_prefork, make_app
+from worker.app import asks_for_prefork, make_app, use_prefork
 from worker.station import Station
 
 
@@ -177,3 +177,13 @@ def test_messages_carry_nothing_that_redis_would_have_to_keep() -> None:
 )
 def test_who_asks_for_processes_gets_processes(line: str, is_asked: bool) -> None:
     assert asks_for_prefork(line.split()) is is_asked
+
+
+def test_a_forked_child_that_nothing_else_ends_is_killed_once_no_run_may_last_so_long() -> None:
+    settings = settings_of(hard_after_s=7.0, dead_man_s=11.0)
+    app = make_app(settings)
+    assert app.conf.task_time_limit is None  # threads: it would do nothing
+    use_prefork(app, settings)
+    assert app.conf.worker_pool == "prefork"
+    assert app.conf.task_time_limit == 86_400 + 7.0 + 11.0
+    assert app.conf.task_soft_time_limit is None
