@@ -70,8 +70,9 @@ soak-mutants: $(VENV)/.dev ## take the guards out one by one: the soak must fail
 	PYTHONPATH=. $(BIN)/python tests/faults/soak_mutants.py --report .soak/mutants.md $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 .PHONY: drills
-drills: $(VENV)/.dev ## break it in every way that is known, and print what it cost: the whole fault matrix
+drills: $(VENV)/.dev ## break it in every way that is known, and tell what it cost; then 200,000 runs (RUNS)
 	$(BIN)/python -m pytest tests/faults -rP --timeout 900 $(ARGS)
+	PYTHONPATH=. $(BIN)/python tests/faults/long_run.py --runs $(or $(RUNS),200000)
 
 .PHONY: lock
 lock: ## pin requirements/*.txt anew from requirements/*.in; UPGRADE=1 takes the newest (needs uv)
