@@ -2,9 +2,9 @@
 
 `python benchmarks/imports.py [--turns 9] [--modules]`. Each turn starts one interpreter for each line, one after the
 other, with bytecode that was compiled before; what counts is the CPU of the process up to the last import, the
-interpreter's own start included. The best turn is judged, for what else runs on the machine only ever adds; and since
-a busy machine makes even the best one slow, a worker that is within RATIO_TARGET of the floor in the same turns holds
-the target too. `--modules` shows which top-level packages the seconds go to.
+interpreter's own start included. The best turn is judged against TARGET_S, for what else runs on the machine only ever
+adds. A busy or slower machine makes the best one slow too: how many times the floor ours takes in the same turns tells
+whether the machine or the code is to blame. `--modules` shows which top-level packages the seconds go to.
 """
 
 import argparse
@@ -16,8 +16,6 @@ import tempfile
 from typing import Final
 
 TARGET_S: Final = 0.6
-RATIO_TARGET: Final = 2.2
-"""So many times the floor are TARGET_S where the floor takes 0.27 s, as it does on the quiet machine of the target."""
 FLOOR: Final = "the floor: Celery's worker, redis, requests, psycopg"
 LIBRARIES: Final = "all libraries that a worker uses"
 OURS: Final = "worker.celery"
@@ -85,8 +83,8 @@ def main() -> int:
     best_s = min(spent_s[OURS])
     ratio = statistics.median(ours / floor for ours, floor in zip(spent_s[OURS], spent_s[FLOOR], strict=True))
     of_libraries = statistics.median(ours / own for ours, own in zip(spent_s[OURS], spent_s[LIBRARIES], strict=True))
-    holds = best_s <= TARGET_S or ratio <= RATIO_TARGET
-    print(f"{ratio:.2f} x the floor (or <= {RATIO_TARGET}); {of_libraries:.2f} x the libraries")
+    holds = best_s <= TARGET_S
+    print(f"{ratio:.2f} x the floor, {of_libraries:.2f} x the libraries (medians of the turns)")
     print(f"import of the worker {best_s:.3f} s <= {TARGET_S} {'ok' if holds else 'MISSED'}")
     return 0 if holds else 1
 
