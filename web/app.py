@@ -1,28 +1,24 @@
 """The ASGI application: put together here, with what holds for all of it."""
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
+import orjson
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from web import operations, problems
 from web.api import ROUTERS
 from web.desk import Desk
+from web.lately import Lately
 from web.metrics import Metrics
 from web.middleware import REQUEST_ID, RequestMiddleware
 from web.schema import openapi_of
 
 VERSION: Final = "1"
 SUMMARY: Final = "Connections to your customers' vendors, their health, and who must act."
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        app.openapi_schema = openapi_of(app)
-    return app.openapi_schema
 
 
 def make_app(desk: Desk) -> FastAPI:
@@ -38,7 +34,7 @@ def make_app(desk: Desk) -> FastAPI:
         title="Connection Health",
         summary=SUMMARY,
         version=VERSION,
-        openapi_url="/openapi.json",
+        openapi_url=None,  # it is one of our own routes: made in a thread, and only once
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -53,7 +49,7 @@ def make_app(desk: Desk) -> FastAPI:
     for router in routers:
         app.include_router(router)
     app.state.api_routes = [route for router in routers for route in router.routes]
-    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    app.state.schema = Lately(lambda: orjson.dumps(openapi_of(app)), math.inf)
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     if origins:
         app.add_middleware(

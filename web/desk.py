@@ -1,18 +1,54 @@
 """What the handlers work with: one process's tools, opened at its start and closed at its end."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
+from typing import Final
 from uuid import UUID
 
 from celery import Celery
 
+from models.api_keys import ApiKey
 from models.database import Database
 from models.vault import Keyring
 from worker.app import make_app
 from worker.settings import Settings
 from worker.station import Station
 from worker.sync import wake
+
+KNOWN_FOR_S: Final = 1.0
+MOST_KNOWN: Final = 10_000
+
+
+class KnownKeys:
+    """API keys as they were found within the last KNOWN_FOR_S seconds, by their text: so long a revoked one may open.
+
+    now_s: a monotonic clock. Each call is one step of a dict, so threads need no lock.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._found: dict[str, tuple[float, ApiKey]] = {}
+
+    def get(self, text: str) -> ApiKey | None:
+        """Return a key that was found a moment ago, and has not expired since."""
+        known = self._found.get(text)
+        if known is None or self._now_s() >= known[0]:
+            return None
+        expires_at = known[1].expires_at
+        return None if expires_at is not None and expires_at <= datetime.now(UTC) else known[1]
+
+    def put(self, text: str, key: ApiKey) -> None:
+        """Remember a key that was just found."""
+        if len(self._found) >= MOST_KNOWN:
+            self._found.clear()
+        self._found[text] = (self._now_s() + KNOWN_FOR_S, key)
+
+    def forget(self) -> None:
+        """Know none: one was revoked here, which shows at once."""
+        self._found.clear()
 
 
 @dataclass(kw_only=True)
@@ -36,6 +72,11 @@ class Desk:
             application_name="connection-health web",
             by_index=True,
         )
+
+    @cached_property
+    def known_keys(self) -> KnownKeys:
+        """Keys that were looked up a moment ago."""
+        return KnownKeys()
 
     @property
     def keyring(self) -> Keyring:

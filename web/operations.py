@@ -1,10 +1,7 @@
 """What operators and their machines ask: does it live, can it work, what does it count. None of it needs a key."""
 
-import threading
-import time
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -14,6 +11,7 @@ from models.vocabulary import NEVER_RUN
 from web.api.answers import answer
 from web.api.route import Route
 from web.desk import Desk
+from web.lately import Lately
 from web.metrics import MEDIA_TYPE, Metrics
 from worker.checks.examination import READINESS, Result, examine, worst
 from worker.checks.finding import Bench, State
@@ -24,23 +22,12 @@ READY_FOR_S: Final = 1.0
 COUNTED_FOR_S: Final = 5.0
 WITHIN_S: Final = 3.0
 
-T = TypeVar("T")
 
-
-class Lately(Generic[T]):
-    """Something that is asked often and found out once in a while, by one at a time. now_s: a monotonic clock."""
-
-    def __init__(self, find: Callable[[], T], for_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._find, self._for_s, self._now_s = find, for_s, now_s
-        self._lock = threading.Lock()
-        self._found: tuple[float, T] | None = None
-
-    def get(self) -> T:
-        """Return what was found out within the last for_s seconds, or find it out."""
-        with self._lock:
-            if self._found is None or self._now_s() - self._found[0] >= self._for_s:
-                self._found = (self._now_s(), self._find())
-            return self._found[1]
+@router.get("/openapi.json", include_in_schema=False)
+def openapi(request: Request) -> Response:
+    """Return the OpenAPI document."""
+    lately: Lately[bytes] = request.app.state.schema
+    return Response(lately.get(), media_type="application/json", headers={"cache-control": "public, max-age=60"})
 
 
 @router.get("/healthz", summary="Whether this process lives", response_model=dict[str, str])

@@ -32,6 +32,8 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 
 def test_no_request_out_of_the_schema_breaks_it_or_meets_what_the_schema_does_not_say(
     door: Door, house: House, tmp_path: Path
 ) -> None:
+    with door.client() as client:
+        assert client.get("/openapi.json").json()["openapi"].startswith("3.1")
     made = house.connect()
     door.work(made["id"])
     (tmp_path / "schemathesis.toml").write_text(CONFIG)

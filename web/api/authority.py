@@ -1,15 +1,17 @@
 """Who asks, and what they may do. A key's organization is all that it can see: the rest is not there for it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Request, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyHeader
 
 from models import api_keys, invites
+from models.api_keys import ApiKey
 from models.audit import Actor
 from models.invites import Invite
 from models.vocabulary import Scope
@@ -53,8 +55,8 @@ class Principal:
             raise not_found("organization")
 
 
-def desk_of(request: Request) -> Desk:
-    """Return this process's tools."""
+async def desk_of(request: Request) -> Desk:
+    """Return this process's tools. Async, as all that waits for nothing: what is not takes a thread's time."""
     desk: Desk = request.app.state.desk
     return desk
 
@@ -62,23 +64,37 @@ def desk_of(request: Request) -> Desk:
 AtDesk = Annotated[Desk, Depends(desk_of)]
 
 
-def _principal(request: Request, desk: Desk, text: str | None, needed: Scope) -> Principal:
+async def _principal(request: Request, desk: Desk, text: str | None, needed: Scope) -> Principal:
     if not text:
         raise Problem(HTTPStatus.UNAUTHORIZED, _KEY_WANTED)
-    with desk.database.connection() as db:
-        key = api_keys.find_key(db, text)
+    key = desk.known_keys.get(text)
     if key is None:
-        raise Problem(HTTPStatus.UNAUTHORIZED, _KEY_REFUSED)
+        key = await run_in_threadpool(_looked_up, desk, text)
     principal = Principal(
         actor=actor_of(request, f"key:{key.key_id}"),
         organization_id=key.organization_id,
         scope=key.scope,
         key_id=key.key_id,
     )
-    _count(desk, principal, key.requests_per_minute or desk.settings.http_requests_per_minute)
+    if desk.station.purse.spend(_scope_key(principal)) is None:  # else it was counted, without asking the database
+        per_minute = key.requests_per_minute or desk.settings.http_requests_per_minute
+        await run_in_threadpool(_count, desk, principal, per_minute)
     if _RANKS.index(key.scope) < _RANKS.index(needed):
         raise Problem(HTTPStatus.FORBIDDEN, f"This needs a key of scope {needed}; this one's is {key.scope}.")
     return principal
+
+
+def _looked_up(desk: Desk, text: str) -> ApiKey:
+    with desk.database.connection() as db:
+        key = api_keys.find_key(db, text)
+    if key is None:
+        raise Problem(HTTPStatus.UNAUTHORIZED, _KEY_REFUSED)
+    desk.known_keys.put(text, key)
+    return key
+
+
+def _scope_key(principal: Principal) -> str:
+    return f"api/{principal.actor.name}"
 
 
 def actor_of(request: Request, name: str) -> Actor:
@@ -91,7 +107,7 @@ def actor_of(request: Request, name: str) -> Actor:
 def _count(desk: Desk, principal: Principal, per_minute: int) -> None:
     limits = Limits(rates=(Rate(limit=per_minute, per_s=_MINUTE_S),), scope=LimitScope.CONNECTION)
     limiter = Limiter(
-        desk.station.shared_limits, f"api/{principal.actor.name}", limits, purse=desk.station.purse, longest_wait_s=0.0
+        desk.station.shared_limits, _scope_key(principal), limits, purse=desk.station.purse, longest_wait_s=0.0
     )
     try:
         limiter.take(Budget(_MINUTE_S), _never)
@@ -108,22 +124,24 @@ def _never(_seconds: float) -> None:
     raise AssertionError("a limiter that may not wait does not sleep")
 
 
-def _with_key(needed: Scope) -> Callable[..., Principal]:
-    def principal(request: Request, desk: AtDesk, key: Annotated[str | None, Security(KEY_HEADER)] = None) -> Principal:
-        return _principal(request, desk, key, needed)
+def _with_key(needed: Scope) -> Callable[..., Awaitable[Principal]]:
+    async def principal(
+        request: Request, desk: AtDesk, key: Annotated[str | None, Security(KEY_HEADER)] = None
+    ) -> Principal:
+        return await _principal(request, desk, key, needed)
 
     return principal
 
 
-def _with_key_or_invite(
+async def _with_key_or_invite(
     request: Request,
     desk: AtDesk,
     key: Annotated[str | None, Security(KEY_HEADER)] = None,
     token: Annotated[str | None, Security(INVITE_HEADER)] = None,
 ) -> Principal:
     if key or not token:
-        return _principal(request, desk, key, Scope.WRITE)
-    return invited(request, desk, token)
+        return await _principal(request, desk, key, Scope.WRITE)
+    return await run_in_threadpool(invited, request, desk, token)
 
 
 def invited(request: Request, desk: Desk, token: str) -> Principal:

@@ -1,5 +1,6 @@
 """Connections: list, count, create, get, change, delete."""
 
+import inspect
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -101,12 +102,18 @@ class Asked:
         )
 
 
+async def _asked(**given: Any) -> Asked:
+    return Asked(**given)
+
+
+_asked.__signature__ = inspect.signature(Asked)  # type: ignore[attr-defined]  # what FastAPI reads
+AsAsked = Annotated[Asked, Depends(_asked)]
+
+
 @router.get(
     _OF_ORGANIZATION, summary="List an organization's connections", response_model=CountedPageShape[ConnectionShape]
 )
-def list_connections(
-    organization_id: UUID, principal: Reader, desk: AtDesk, asked: Annotated[Asked, Depends()]
-) -> Response:
+def list_connections(organization_id: UUID, principal: Reader, desk: AtDesk, asked: AsAsked) -> Response:
     """List connections with their health. Every filter that is given must hold; `offset` brings the total along."""
     principal.check_organization(organization_id)
     return _listed(desk, asked, organization_id, must_exist=True, with_links=principal.may_write)
@@ -120,7 +127,7 @@ def list_connections(
 def list_all_connections(
     principal: Reader,
     desk: AtDesk,
-    asked: Annotated[Asked, Depends()],
+    asked: AsAsked,
     organization_id: Annotated[UUID | None, Query(description="Only those of this organization.")] = None,
 ) -> Response:
     """List connections over all organizations; with a key of one organization, those of that one."""

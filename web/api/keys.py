@@ -89,6 +89,7 @@ def revoke(key_id: UUID, principal: Admin, desk: AtDesk) -> Response:
                 subject_id=key_id,
                 changes={"name": key.name},
             )
+    desk.known_keys.forget()
     return empty()
 
 

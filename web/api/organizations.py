@@ -77,4 +77,5 @@ def delete(organization_id: UUID, principal: Admin, desk: AtDesk) -> Response:
         if not connections.delete_organization(db, organization_id):
             raise not_found("organization")
         audit.write_entry(db, principal.actor, "organization.deleted", organization_id=organization_id)
+    desk.known_keys.forget()
     return empty()
