@@ -358,22 +358,31 @@ class Audit:
             wrong(deed.connection_id, f"I4 run {seq} came after {story.last}")
         if story.state != "ACTIVE":
             wrong(deed.connection_id, f"I6 run {seq} began though the connection is {story.state}")
-        if run.trigger != (story.wish or "SCHEDULED") and self._owns_schedule:
-            wrong(deed.connection_id, f"I6 run {seq} is {run.trigger}, though what was asked for was {story.wish}")
-        if run.started_at < run.scheduled_for and self._owns_schedule:
-            wrong(deed.connection_id, f"I5 run {seq} began before it was due")
         before = story.runs.get(story.last)
         was_lost = before is not None and before.state == "LOST"
         if run.trigger == "RECOVERY" and was_lost and story.lost_in_a_row > RETRIES_OF_LOST:
             wrong(deed.connection_id, f"I2 run {seq} is made at once after {story.lost_in_a_row} that were lost")
-        if story.owed_from is not None and story.interval_s and self._owns_schedule:
-            slots = _slot(story, run.started_at) - _slot(story, story.owed_from)
-            if run.skipped_slots != max(0, slots - 1):
-                wrong(deed.connection_id, f"I5 run {seq} counts {run.skipped_slots} of {slots - 1} skipped slots")
+        if self._owns_schedule:
+            self._compare_with_schedule(deed, story, run)
         self.found.skipped += run.skipped_slots
         if story.wish is not None:
             self.found.answered_after_s.append(run.started_at - story.wished_at)
         story.active, story.last, story.owed_from = seq, max(seq, story.last), run.started_at
+
+    def _compare_with_schedule(self, deed: _Deed, story: Story, run: Run) -> None:
+        """Hold a run that begins against what was wanted and what was owed."""
+        wrong = self._wrong
+        if run.trigger != (story.wish or "SCHEDULED"):
+            wrong(deed.connection_id, f"I6 run {run.seq} is {run.trigger}, and what was asked for was {story.wish}")
+        served = any(more["trigger"] is None for _, more in deed.entries.get("wish", ()))
+        if story.wish is not None and not served:
+            wrong(deed.connection_id, f"I6 run {run.seq} left the trigger standing that it answers: it comes again")
+        if run.started_at < run.scheduled_for:
+            wrong(deed.connection_id, f"I5 run {run.seq} began before it was due")
+        if story.owed_from is not None and story.interval_s:
+            slots = _slot(story, run.started_at) - _slot(story, story.owed_from)
+            if run.skipped_slots != max(0, slots - 1):
+                wrong(deed.connection_id, f"I5 run {run.seq} counts {run.skipped_slots} of {slots - 1} skipped slots")
 
     def _ended(self, deed: _Deed, story: Story, seq: int, _more: dict[str, Any]) -> None:
         if story.active != seq:

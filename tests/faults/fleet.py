@@ -88,6 +88,12 @@ class Member:
         self.pids.update(found)
         return found
 
+    def lived_from_to(self, since: float, until: float) -> bool:
+        """Say whether it lived and went on all this time."""
+        ends = [one for one in (self.ended_at, self.killed_at, self.told_at) if one is not None]
+        stood_still = any(a < until and b > since for a, b in self.frozen)
+        return self.is_alive and not stood_still and not any(end < until for end in ends)
+
     def was_frozen_for_s(self) -> float:
         """Return the longest time it stood still."""
         return max((until - since for since, until in self.frozen), default=0.0)
@@ -121,6 +127,8 @@ class Fleet:
         self.stuck_at: dict[str, float] = {}
         """When a run of such code was last asked for."""
         self.starved_at = 0.0
+        self.wronged = 0
+        self._wronged_until = 0.0
         self.felt: Counter[bool] = Counter()
         """How often the machine was found pressed, and how often not."""
         self.fenced: list[tuple[Member, UUID, int]] = []
@@ -308,6 +316,26 @@ class Fleet:
                     f"I3 run {seq} of {connection_id} was told as fenced, and its own end stands", connection_id
                 )
         self.fenced.clear()
+
+    def look_for_the_wronged(self, pids: Mapping[str, int]) -> None:
+        """Count runs that were put back although their worker lived. After the database was away none must be."""
+        mains = {member.program.pid: member for member in self.members if member.pool == "threads"}
+        for connection_id, story in self.audit.stories.items():
+            for run in story.runs.values():
+                if run.reason != "worker_lost" or run.finished_at <= self._wronged_until:
+                    continue
+                member = mains.get(pids.get(run.worker_id, 0))
+                if member is None or not member.lived_from_to(run.started_at - 1, run.finished_at):
+                    continue
+                self.wronged += 1
+                was_away = any(0 < run.finished_at - until < 2 * LEASE_S for _, until in self.audit.down)
+                if was_away and not self.is_starved:
+                    self._wrong(
+                        f"I2 run {run.seq} of {connection_id} was put back when the database was back, and its worker"
+                        " lived",
+                        connection_id,
+                    )
+        self._wronged_until = self.audit.until
 
     def _look_for_the_hanging(self, db: psycopg.Connection[Any]) -> None:
         now = time.time()

@@ -13,7 +13,6 @@ import itertools
 import logging
 import os
 import random
-import resource
 import shutil
 import signal
 import statistics
@@ -162,7 +161,7 @@ class Customers:
             {"token": token},
             {"port": self.port, **({"how": how} if how else {})},
             refresh_interval_secs=interval_s or self.interval_s,
-            timeout_secs=3 if how in POISONS else 6 if vendor == "rationed" else TIMEOUT_S,
+            timeout_secs=3 if how in POISONS else 10 if vendor == "rationed" else TIMEOUT_S,
         )
         with self._lock:
             self.accounts[token] = connection_id
@@ -212,7 +211,8 @@ class Soak:
         self.began = time.time()
         self.quiet_from = float("inf")
         self.connections_held: list[int] = []
-        self.runs_at: list[tuple[float, int]] = []
+        self.runs_at: list[tuple[float, int, float]] = []
+        """When, runs so far, and CPU seconds of all so far."""
         self.degraded: list[tuple[float, float, int, int]] = []
         self._degraded_looked_at = 0
         self._secrets_from = 0.0
@@ -256,7 +256,7 @@ class Soak:
                 "degraded_after_s": DEGRADED_AFTER_S,
                 "rehint_after_s": REHINT_AFTER_S,
                 "dispatch_interval_s": 0.5,
-                "concurrency": 32,
+                "concurrency": 64,
                 "database_pool": 8,
                 "drain_s": 0,
             },
@@ -307,7 +307,8 @@ class Soak:
 
     def _break(self) -> None:
         options = self.options
-        kinds = [kind for kind, weight in FAULTS.items() for _ in range(weight)]
+        wanted = options.faults.split(",") if options.faults else list(FAULTS)
+        kinds = [kind for kind in wanted for _ in range(FAULTS[kind])]
         end = time.time() + options.minutes * 60 if options.minutes else float("inf")
         next_look, next_sample, next_fault = time.time() + options.look_every, time.time(), time.time()
         pool = ThreadPoolExecutor(24, thread_name_prefix="mischief")
@@ -388,11 +389,13 @@ class Soak:
                 self.audit.read(db)
                 self.audit.look_for_stuck()
                 self.fleet.look(db)
-                self.fleet.look_at_fenced(_pids(db))
+                pids = _pids(db)
+                self.fleet.look_at_fenced(pids)
+                self.fleet.look_for_the_wronged(pids)
                 self._look_for_secrets(db)
                 held = db.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'connection-h%'")
                 self.connections_held.append((held.fetchone() or (0,))[0])
-            self.runs_at.append((time.time(), self.found.runs))
+            self.runs_at.append((time.time(), self.found.runs, tree_cpu_s(os.getpid())))
             self._look_at_vendor(self.audit.until - LATELY_S)
             self._look_at_outages()
         if self.found.wrong and not self.options.to_the_end:
@@ -412,11 +415,14 @@ class Soak:
         for sentence, connection_id in zip(here.wrong, here.broken, strict=True):
             if sentence not in self.found.wrong:
                 self.found.add(sentence, connection_id)
-        self._look_at_verdicts(calls)
+        self._look_at_verdicts(calls, before=self.audit.until - 2 * SEEN_AFTER_S)
         return here
 
-    def _look_at_verdicts(self, calls: Sequence[Seen]) -> None:
-        """Hold verdicts against what the vendor answered: nobody is healthy by another's answers, nor ill by ours."""
+    def _look_at_verdicts(self, calls: Sequence[Seen], *, before: float) -> None:
+        """Hold verdicts against what the vendor answered: nobody is healthy by another's answers, nor ill by ours.
+
+        before: runs that ended later may have made calls that are not in the log yet.
+        """
         moods: dict[int, list[Seen]] = defaultdict(list)
         for call in calls:
             moods[call.execution].append(call)
@@ -429,6 +435,8 @@ class Soak:
                         connection_id,
                     )
                 seen = [call for number in run.executions for call in moods.get(number, ())]
+                if run.finished_at > before:
+                    continue
                 if run.name == "HEALTHY" and seen and seen[-1].vendor != "soaked":
                     last = {call.page: call.mood for call in seen}
                     if not {*last.values()} <= {"well", "drips"}:
@@ -526,12 +534,13 @@ class Soak:
         self.installation.close()
 
     def _tell_progress(self) -> None:
-        then, before = self.runs_at[-2] if len(self.runs_at) > 1 else (self.began, 0)
-        now, runs = self.runs_at[-1] if self.runs_at else (time.time(), 0)
-        rate = (runs - before) / max(1.0, now - then)
+        if len(self.runs_at) < 2:
+            return
+        (then, before, spent_s), (now, runs, cpu_s) = self.runs_at[-2:]
+        cost_ms = (cpu_s - spent_s) / max(1, runs - before) * 1000
         sys.stdout.write(
-            f"  {now - self.began:5.0f} s: {runs} runs ({rate:.0f}/s), {len(self.mischief.done)} faults,"
-            f" {len(self.fleet.alive('worker'))} workers\n"
+            f"  {now - self.began:5.0f} s: {runs} runs ({(runs - before) / (now - then):.0f}/s, {cost_ms:.1f} ms CPU"
+            f" each), {len(self.mischief.done)} faults, {len(self.fleet.alive('worker'))} workers\n"
         )
         sys.stdout.flush()
 
@@ -573,6 +582,7 @@ class Soak:
             " asked for"
         )
         yield f"lateness p50/p99/max: {_spread(lateness)} s; in quiet time {_spread(self._quiet_lateness())} s"
+        yield f"living workers taken for dead: {self.fleet.wronged} runs"
         yield f"triggers {found.wishes}, answered after {_spread(found.answered_after_s)} s"
         if self.degraded:
             due, done = (sum(outage[n] for outage in self.degraded) for n in (2, 3))
@@ -586,19 +596,14 @@ class Soak:
             )
             yield f"connections to PostgreSQL: at most {first} in the first half, {second} in the second"
         pressed = self.fleet.felt[True] / max(1, self.fleet.felt.total())
-        yield f"CPU, PostgreSQL's and the soak's own included: {self._cpu_s() / max(1, found.runs) * 1000:.1f} ms a run"
+        cost_ms = tree_cpu_s(os.getpid()) / max(1, found.runs) * 1000
+        yield f"CPU, PostgreSQL's and the soak's own included: {cost_ms:.1f} ms a run"
         yield f"the machine had more to do than it could in {pressed:.0%} of the time"
         yield f"programs {len(self.fleet.members)}, their ends: {dict(self.fleet.ends)}"
         for invariant, count in by_invariant.items():
             yield f"  {invariant} broken {count} times:"
             yield from itertools.islice((f"    {one[:400]}" for one in found.wrong if one[:2] == invariant), 5)
         yield f"VIOLATED after {time.time() - self.began:.0f} s" if found.wrong else "all invariants hold"
-
-    def _cpu_s(self) -> float:
-        """Return the CPU seconds of all that was started and has ended, of PostgreSQL and of this process."""
-        ended, own = (resource.getrusage(who) for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF))
-        outside = tree_cpu_s(self.postgres.pid, self.redis.pid, self.outside.pid)
-        return ended.ru_utime + ended.ru_stime + own.ru_utime + own.ru_stime + outside
 
     def _tell_story(self, db: psycopg.Connection[Any]) -> None:
         """Tell all that is known of the first connection whose invariant was broken, in order."""
@@ -707,11 +712,12 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=None, help="default: drawn, and printed")
     parser.add_argument("--connections", type=int, default=5000)
-    parser.add_argument("--interval", type=int, default=50, help="seconds between a connection's runs")
+    parser.add_argument("--interval", type=int, default=75, help="seconds between a connection's runs")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--children", type=int, default=6, help="of the worker that is a prefork pool")
     parser.add_argument("--beats", type=int, default=2)
     parser.add_argument("--mean-s", type=float, default=1.0, help="seconds between faults, on average")
+    parser.add_argument("--faults", default="", help="these alone, separated by commas")
     parser.add_argument("--quiet-s", type=float, default=60)
     parser.add_argument("--look-every", type=float, default=30, help="seconds between looks at the history")
     parser.add_argument("--to-the-end", action="store_true", help="go on where an invariant is broken")
