@@ -46,6 +46,7 @@ MUTANTS: Final[dict[str, tuple[Cut, ...]]] = {
     ),
     "fence-of-pages": (_OF_PAGES,),
     "self-stop": (_OF_SELF_STOP,),
+    "self-stop+abort": (_OF_SELF_STOP, ("worker.in_flight", "        self.abort(self.stop)\n", "")),
     "reaper": (("models.runs", "(w.lease_until <= now() OR r.deadline_at <= now())", "FALSE"),),
     "hinted": (("models.runs", "(s.hinted_at IS NULL OR s.hinted_at <", "(TRUE OR s.hinted_at <"),),
     "served-never": (("models.runs", "hinted_at = NULL, requested_trigger = NULL,\n", "hinted_at = NULL,\n"),),
