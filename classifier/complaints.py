@@ -96,10 +96,15 @@ def complains(top: Top, *, claims: bool = True) -> bool:
 _MAY_HOLD_ROWS: Final = ("messages", "message")
 
 
+def _is_of_a_reply(name: str) -> bool:
+    plain = plain_name(name)
+    return is_wrapping(plain) and plain not in {"id", "name", "title"}
+
+
 def _has_rows(value: object) -> bool:
     """Return whether a list holds objects with members that no reply has."""
     return isinstance(value, list) and any(
-        isinstance(part, dict) and not all(is_wrapping(plain_name(name)) for name in part) for part in value[:5]
+        isinstance(part, dict) and not all(map(_is_of_a_reply, part)) for part in value[:5]
     )
 
 
@@ -111,7 +116,7 @@ def _claims_failure(name: str, value: object) -> bool:
         return any(
             isinstance(part, dict)
             and any(plain_name(key).startswith("error") for key in part)
-            and all(is_wrapping(plain_name(key)) for key in part)
+            and all(map(_is_of_a_reply, part))
             for part in value
         )
     if name in {"type", "objecttype"} and value in range(400, 600):

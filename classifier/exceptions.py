@@ -66,7 +66,7 @@ RULES: Final[tuple[ExceptionRule, ...]] = (
     _rule("our_malformed", "bad_json", "vendors.errors", "MalformedBodyError"),
     _rule("our_credentials", "credentials_missing", "vendors.errors", "MissingCredentialError"),
     _rule("our_application", "application", "vendors.errors", "MissingApplicationError ApplicationRefusedError"),
-    _rule("our_consent", "consent_required", "vendors.errors", "AuthorizationNeededError"),
+    _rule("our_consent", "grant_invalid", "vendors.errors", "AuthorizationNeededError"),
     _rule("our_credential_form", "credentials_invalid", "vendors.errors", "InvalidCredentialsError"),
     _rule("our_shape", "schema", "vendors.errors", "UnexpectedShapeError"),
     _rule("our_pagination", "pagination", "vendors.errors", "PaginationError"),

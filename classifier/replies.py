@@ -52,7 +52,8 @@ def _either(spellings: str) -> str:
 
 
 _BLAMING: Final = _either(
-    "error errors err errs fault faults exception exceptions failure failures fail erro erros errores erreur fehler"
+    "error errors err errs fault faults exception exceptions failure failures fail fatal erro erros errores "
+    "erreur fehler"
 )
 _OF_THE_CALL: Final = _either(
     "status stat result results response responses resp rsp reply ret return rtn api service server query request req "
@@ -67,7 +68,7 @@ _VOICE: Final = _either(
 _CODE_ENDS: Final = _either("code no num number type key class value tag")
 _TEXT_ENDS: Final = _either(
     "str string text txt desc descr description msg msgs message messages info information reason reasons detail "
-    "details explanation title note notes cause word words summary statement phrase hint remark list array notice "
+    "details explanation title note notes cause word words summary statement phrase hint remark list array notice why "
     "mensagem mensaje meldung nachricht motivo descricao descripcion detalle detalhe"
 )
 _BUILT: Final = re.compile(rf"(?:{_BLAMING}|{_OF_THE_CALL}|{_VOICE})*?(?:({_CODE_ENDS})|({_TEXT_ENDS}))?\d?\Z")
@@ -557,7 +558,7 @@ def is_data(document: Mapping[str, object]) -> bool:
                 return False
             rows += _are_rows(value, sort)
         elif sort in _BLAMING_SORTS:
-            if not _is_well(value):
+            if not _is_well(value, sort):
                 return False
         elif sort is Sort.TEXT:
             texts += 1
@@ -585,10 +586,12 @@ def _are_rows(value: list[object], sort: Sort) -> bool:
 _BLAMING_SORTS: Final = frozenset({Sort.FAULT, Sort.FAULT_CODE, Sort.BLAME, Sort.STATUS, Sort.CALL_CODE, Sort.GRANT})
 
 
-def _is_well(value: object) -> bool:
+def _is_well(value: object, sort: Sort) -> bool:
     if isinstance(value, str):
         return value in {"200", "0"} or value.lower() in _HARMLESS
-    return value is True or value == 200
+    if value is True:
+        return sort is Sort.GRANT or sort is Sort.STATUS
+    return value == 200
 
 
 _HARMLESS: Final = WELL | LIFE
