@@ -733,6 +733,7 @@ def test_access_that_is_over_without_a_refresh_token_asks_for_consent(station: S
         HealthName.UNAUTHORIZED,
         ResolutionOwner.CUSTOMER,
     )
+    assert report.verdict.reason == "grant_invalid"
     assert "nothing to renew it with" in report.message
     assert provider.paths() == ["/token"]
 

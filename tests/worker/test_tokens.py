@@ -4,7 +4,7 @@ from collections.abc import Mapping
 import psycopg
 import pytest
 
-from models import connections, vault
+from models import authorizations, connections, vault
 from tests.worker.conftest import connect
 from worker.station import Station
 from worker.tokens import MemoryTokens, VaultTokens
@@ -95,3 +95,27 @@ def test_tokens_of_a_test_stay_in_memory() -> None:
         lock.save({"access_token": "a"})
     assert tokens.load() == tokens.document == {"access_token": "a"}
     assert "access_token" not in repr(tokens)
+
+
+def test_a_run_that_began_before_a_new_consent_keeps_what_renews_it(station: Station) -> None:
+    """Else the pair that the vendor takes from now on would be lost, and with it the connection."""
+    tokens = keeper(station)  # of a run that opened version 1
+    with station.database.transaction() as db:
+        consent = {"for": "an application", "access_token": "a1", "refresh_token": "r1"}
+        assert authorizations.complete(db, station.keyring, tokens.connection_id, consent) == 2
+
+    with tokens.exclusive() as lock:
+        assert lock.load() == consent
+        lock.save({**consent, "access_token": "a2", "refresh_token": "r2"})
+    kept = tokens.load()
+    assert kept is not None
+    assert kept["refresh_token"] == "r2"
+
+    with tokens.exclusive() as lock:
+        lock.save({"for": "another application", "access_token": "a3", "refresh_token": "r3"})
+    assert tokens.load() == kept
+
+    with tokens.exclusive() as lock:
+        connections.delete_connection(lock.db, tokens.connection_id)
+        lock.save({**kept, "access_token": "a4"})
+    assert tokens.load() is None
