@@ -13,11 +13,10 @@ import pytest
 from embedded.redis import Redis
 from models import migrate
 from models.vocabulary import RunState
-from tests.faults import audit
 from tests.faults.clocks import Clock, ClockedPostgres
 from tests.faults.conftest import LEASE_S, SWEEP_S, Drill, drilling, tell
 from tests.faults.turnstile import Call, Reply, Turnstile
-from tests.system.stack import Program, until
+from tests.system.stack import Program
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64",
@@ -83,7 +82,9 @@ def test_workers_an_hour_ahead_and_behind_and_jumping_lose_nobodys_runs(
     assert not any("lease_lost" in worker.log or "Traceback" in worker.log for worker in workers)
 
 
-@pytest.mark.parametrize("ahead", [pytest.param(AN_HOUR, id="ahead"), pytest.param(-AN_HOUR, id="behind")])
+@pytest.mark.parametrize(
+    "ahead", [pytest.param(AN_HOUR, id="ahead", marks=pytest.mark.soak), pytest.param(-AN_HOUR, id="behind")]
+)
 def test_a_vendors_moment_is_read_by_the_databases_clock(
     drill: Drill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
 ) -> None:
@@ -141,6 +142,7 @@ def test_a_database_whose_clock_jumps_takes_nobody_for_dead(clocked_drill: Drill
     assert all(worker.is_alive for worker in workers)
 
 
+@pytest.mark.soak
 def test_after_the_databases_clock_was_put_back_a_dead_worker_is_noticed_as_ever(clocked_drill: Drill) -> None:
     """Its lease stands five minutes ahead now, and would keep its run for as long."""
     drill = clocked_drill
@@ -165,6 +167,7 @@ def test_after_the_databases_clock_was_put_back_a_dead_worker_is_noticed_as_ever
     assert noticed_s < 60
 
 
+@pytest.mark.soak
 def test_a_limit_goes_on_after_the_databases_clock_was_put_back(clocked_drill: Drill) -> None:
     """What was counted stands in the future now; it must neither be forgotten nor hold all back for five minutes."""
     drill = clocked_drill
@@ -184,19 +187,3 @@ def test_a_limit_goes_on_after_the_databases_clock_was_put_back(clocked_drill: D
     tell(f"limit of 10 in 2 s, clock put back 5 min between: {worst} in the worst window, all run after {took_s:.1f} s")
     assert {run.state for run in ended} == {RunState.SUCCEEDED}
     assert worst <= 10
-
-
-def test_the_audit_reads_what_such_clocks_left(clocked_drill: Drill) -> None:
-    """The oracle orders by number, not by time: a clock that jumped must not make it blind."""
-    drill = clocked_drill
-    assert isinstance(drill.postgres, ClockedPostgres)
-    drill.worker()
-    connection_id = drill.connect_and_run("north")
-    drill.postgres.clock.set(-FIVE_MINUTES)
-    drill.installation.run_now(connection_id)
-    with drill.installation.database.transaction() as db:
-        stories, found = audit.read(db, sweep_s=LEASE_S + 2 * SWEEP_S)
-
-    assert sorted(stories[connection_id].ends) == [1, 2]
-    assert found.wrong == []
-    until(lambda: drill.running(connection_id) is None, "nothing is on")

@@ -178,6 +178,7 @@ def test_a_deadlock_with_somebody_elses_transaction_costs_a_second_try(drill: Dr
     assert "Traceback" not in worker.log
 
 
+@pytest.mark.soak
 def test_a_lock_that_is_held_for_longer_than_is_waited_for_costs_another_try(drill: Drill) -> None:
     _of_database(drill, "SET lock_timeout = '300ms'")
     worker = drill.worker()
@@ -291,6 +292,7 @@ def drill_on_small_disk(
         server.remove()
 
 
+@pytest.mark.soak
 def test_a_full_disk_is_told_as_ours_and_over_when_there_is_room(drill_on_small_disk: Drill, small_disk: Path) -> None:
     drill = drill_on_small_disk
     rows = [{"id": str(n), "filler": os.urandom(500).hex()} for n in range(3000)]
