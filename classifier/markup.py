@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Final
 
 _HEAD: Final = 8_192
+_PAGE_HEAD: Final = 4_096
 _ROOT: Final = re.compile(r"<([A-Za-z_][\w.\-]*:)?([A-Za-z_][\w.\-]*)((?:\s[^<>]{0,1000})?)/?>")
 _LEAF: Final = re.compile(
     r"<(?:[A-Za-z_][\w.\-]{0,60}:)?([A-Za-z_][\w.\-]{0,60})(?:\s[^<>]{0,500})?>([^<>]{1,1000})(?=<)"
@@ -161,14 +162,14 @@ def _close(nodes: list[tuple[str, dict[str, object]]]) -> None:
 
 
 def read_html(text: str, *, wants_text: bool = True) -> Html:
-    """Return what a page's first 8 KiB say. wants_text: False where its headings suffice, if it has any."""
-    head = text[:_HEAD]
+    """Return what a page's beginning says: its headings and words within 4 KiB, whether it asks for a login within 8.
+
+    wants_text: False where its headings suffice, if it has any; whether it asks for a login is then not looked for.
+    """
+    head = text[:_PAGE_HEAD]
     headings = tuple(unescape(value.strip()) for _tag, value in _HEADING.findall(head)[:6] if value.strip())
     if headings and not wants_text:
         return Html(headings, "", asks_login=False)
-    body = head
-    script = _SCRIPT.search(body)
-    if script is not None:
-        body = body[: script.start()]
-    plain = " ".join(unescape(_TAG.sub(" ", body)).split())[:600]
-    return Html(headings, plain, _LOGIN_MARK.search(head) is not None)
+    script = _SCRIPT.search(head)
+    plain = " ".join(unescape(_TAG.sub(" ", head[: script.start()] if script is not None else head)).split())[:600]
+    return Html(headings, plain, wants_text and _LOGIN_MARK.search(text, 0, _HEAD) is not None)
