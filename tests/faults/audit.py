@@ -481,6 +481,8 @@ class Audit:
 
 
 _AFTER_AWAY_S: Final = 5.0
+_CALLS_ON_FOR_S: Final = 15.0
+"""How long after a crash of the server the runs of lost claims may go on: it is away, and then a renewal tells them."""
 
 _TAKES: Final[dict[str, Callable[[Audit, _Deed, Story, int, dict[str, Any]], None]]] = {
     "born": Audit._born,
@@ -603,7 +605,7 @@ class _Comparison:
         first = span[0].at
         self.found.unclaimed_executions += 1
         self.found.zombie_calls += len(span)
-        if any(first - 1 <= crash <= first + 4 for crash in self.crashes):
+        if any(first - _CALLS_ON_FOR_S <= crash <= first + 4 for crash in self.crashes):
             return
         before = any(run.finished_at < first and not run.has_own_end for run in self.order)
         if not before or len(span) > 1:
