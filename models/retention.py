@@ -15,6 +15,8 @@ _BATCH: Final = 10_000
 _MOST_BATCHES: Final = 20
 EVENT_DAYS: Final = 7
 WORKER_DAYS: Final = 2
+OVER_DAYS: Final = 30
+"""Somebody may ask what became of an invitation; the audit remembers longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,10 @@ class Purged:
     events: int = 0
     workers: int = 0
     records: int = 0
+    requests: int = 0
+    invites: int = 0
+    attempts: int = 0
+    entries: int = 0
     more: bool = False
 
 
@@ -51,10 +57,11 @@ def ensure_partitions(db: Connection[Any], days_ahead: int = 7) -> list[date]:
 
 
 def purge(db: Connection[Any], *, run_days: int = 30, history_days: int = 400) -> Purged:
-    """Drop runs older than run_days, and changes of health and deleted connections older than history_days.
+    """Drop runs older than run_days; changes of health, deleted connections and the audit older than history_days.
 
     Health is left alone: it carries its own evidence, and the change that it stands on is kept. Events go after
-    EVENT_DAYS, workers that have gone after WORKER_DAYS. Call it again while `more` is set.
+    EVENT_DAYS, workers that have gone after WORKER_DAYS, answers for requests that are sent again after a day,
+    invitations and consents that are over after OVER_DAYS. Call it again while `more` is set.
     """
     if run_days < 1 or history_days < 1:
         raise ValueError(f"at least one day is kept, not run_days={run_days}, history_days={history_days}")
@@ -67,6 +74,10 @@ def purge(db: Connection[Any], *, run_days: int = 30, history_days: int = 400) -
             "events": _in_batches(db, _EVENTS, EVENT_DAYS),
             "workers": _in_batches(db, _WORKERS, WORKER_DAYS),
             "records": _in_batches(db, _RECORDS, history_days),
+            "requests": _in_batches(db, _REQUESTS, 1),
+            "invites": _in_batches(db, _INVITES, OVER_DAYS),
+            "attempts": _in_batches(db, _ATTEMPTS, OVER_DAYS),
+            "entries": _in_batches(db, _ENTRIES, history_days),
         }
         for statement in _REMAINS:
             _in_batches(db, statement, history_days)
@@ -196,6 +207,25 @@ _RECORDS: Final = (
     + _DELETED
     + b" LIMIT %(batch)s) g WHERE r.connection_id = g.connection_id AND r.data_type = g.data_type "
     b"AND r.record_id = g.record_id"
+)
+# models.repeatables keeps an answer for KEPT_HOURS, which is a day; what is still on is taken over long before.
+_REQUESTS: Final = (
+    b"DELETE FROM repeatable_request WHERE ctid = ANY(ARRAY(SELECT ctid FROM repeatable_request "
+    b"WHERE created_at < " + _AGE + b" LIMIT %(batch)s))"
+)
+_INVITES: Final = (
+    b"DELETE FROM invite WHERE ctid = ANY(ARRAY(SELECT ctid FROM invite WHERE expires_at < "
+    + _AGE
+    + b" LIMIT %(batch)s))"
+)
+_ATTEMPTS: Final = (
+    b"DELETE FROM authorization_attempt WHERE ctid = ANY(ARRAY(SELECT ctid FROM authorization_attempt "
+    b"WHERE expires_at < " + _AGE + b" LIMIT %(batch)s))"
+)
+_ENTRIES: Final = (
+    b"DELETE FROM audit_entry WHERE ctid = ANY(ARRAY(SELECT ctid FROM audit_entry WHERE happened_at < "
+    + _AGE
+    + b" LIMIT %(batch)s))"
 )
 _REMAINS: Final = tuple(
     b"DELETE FROM " + table + b" WHERE connection_id IN " + _DELETED

@@ -158,3 +158,27 @@ def test_two_who_keep_house_at_once_do_not_collide(committed: Any, fresh_databas
         assert retention.purge(committed.db) == retention.Purged()
         other.commit()
     assert retention.ensure_partitions(committed.db) == []
+
+
+def test_what_the_http_door_keeps_goes_when_nobody_can_ask_for_it(world: Any) -> None:
+    view = world.connection()
+    actor = {"organization_id": view.organization_id, "connection_id": view.connection_id}
+    for days in (0, 2, 31, 401):
+        shifted = {**actor, "days": days, "id": f"{days:08x}-0000-4000-8000-000000000000"}
+        for table, columns, values in (
+            ("repeatable_request", "actor, idempotency_key, fingerprint, created_at", "'a', %(id)s, 'x'"),
+            ("invite", "invite_id, organization_id, created_by, expires_at", "%(id)s, %(organization_id)s, 'a'"),
+            (
+                "authorization_attempt",
+                "attempt_id, connection_id, state_digest, key_id, sealed, expires_at",
+                "%(id)s::text::uuid, %(connection_id)s, convert_to(%(id)s::text, 'UTF8'), 'k', 'x'",
+            ),
+            ("audit_entry", "entry_id, actor, action, happened_at", "%(id)s, 'a', 'b'"),
+        ):
+            statement = f"INSERT INTO {table} ({columns}) VALUES ({values}, now() - make_interval(days => %(days)s))"  # noqa: S608 - these
+            world.db.execute(statement.encode(), shifted)
+
+    purged = retention.purge(world.db)
+
+    assert (purged.requests, purged.invites, purged.attempts, purged.entries) == (3, 2, 2, 1)
+    assert retention.purge(world.db) == retention.Purged()
