@@ -31,6 +31,8 @@ MOST_MB: Final = 1.0
 """Of memory, on average for 10,000 runs."""
 MOST_THINGS: Final = 0.5
 """Of files, threads or connections, on average for 10,000 runs."""
+NOISE: Final = 10.0
+"""Sockets of calls that are under way come and go: what rises by less over all rounds is no rise."""
 # Leaks live where things break. In the order in which they are looked for: every so manieth request.
 FAULTS: Final = {"reset": 11, "truncated": 13, "unavailable": 17, "broken_json": 19, "unauthorized": 23}
 
@@ -54,18 +56,23 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slopes:
-    """What 10,000 runs add, by the line that fits the samples best after the warm-up."""
+    """What 10,000 runs add, by the line that fits the samples best after the warm-up. span: how many times 10,000."""
 
     memory_mb: float
     files: float
     threads: float
     connections: float
+    span: float
 
     @property
     def rises(self) -> list[str]:
         """Name what grows."""
         allowed = {"memory_mb": MOST_MB, "files": MOST_THINGS, "threads": MOST_THINGS, "connections": MOST_THINGS}
-        return [name for name, most in allowed.items() if getattr(self, name) > most]
+        return [
+            name
+            for name, most in allowed.items()
+            if getattr(self, name) > most and getattr(self, name) * self.span > NOISE
+        ]
 
     def __str__(self) -> str:
         return (
@@ -111,10 +118,11 @@ def slopes(samples: Sequence[Sample]) -> Slopes:
     settled = samples[int(len(samples) * WARM_UP) :]
     at = [sample.runs / 10_000 for sample in settled]
     return Slopes(
+        span=at[-1] - at[0],
         **{
             name: statistics.linear_regression(at, [float(getattr(sample, name)) for sample in settled]).slope
             for name in ("memory_mb", "files", "threads", "connections")
-        }
+        },
     )
 
 
