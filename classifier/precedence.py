@@ -161,11 +161,12 @@ def _verdict(outcome: Outcome, dialect: Dialect | None, trace: Trace | None) -> 
             said = ", ".join(sorted(outcome.own_side))
             trace.append(TraceStep(stage="own side", rule=own.rule, saw=said, fired=True))
         seen = ", ".join(f"{verdict.data_type} {verdict.judgement.name}" for verdict in judged) or "no data type"
+        actor = "nobody" if deciding.name is HealthName.HEALTHY else deciding.owner
         trace.append(
             TraceStep(
                 stage="precedence",
                 rule=f"precedence.{deciding.name.lower()}",
-                saw=f"{seen}; so {deciding.owner} must act",
+                saw=f"{seen}; so {actor} must act",
                 fired=True,
             )
         )
