@@ -138,13 +138,14 @@ class Dispatcher:
         """Hint what is due. A Redis that was away is back once it takes what is written: a full one only answers."""
         if self._station.draining.is_set():
             return
+        asked_at = time.monotonic()  # who is silent has been away since then, not since we gave up waiting
         try:
             if self._without_redis_since is not None:
                 self._hints.probe()
             dispatch_due(self._station.control, self._hints, self._station.settings)
         except BrokerError as error:
             if self._without_redis_since is None:
-                self._without_redis_since = time.monotonic()
+                self._without_redis_since = asked_at
                 log.warning("dispatcher.redis_away", error=str(error))
         else:
             if self._without_redis_since is not None:
