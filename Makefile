@@ -5,6 +5,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
+# What generates a client wants other versions of what we want.
+CLIENT ?= .venv-client
 BIN := $(VENV)/bin
 # Up to 3.12 there is a Redis in a wheel; on others a redis-server of the machine is used, or an imitation.
 PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14 python; do \
@@ -45,6 +47,11 @@ check: $(VENV)/.dev ## what must hold besides the tests: format, lint, types, la
 	$(BIN)/compose-lint check --quiet --fail-on low --config deploy/compose-lint.yml --strict-config \
 	  --skip-suppressed --no-env --no-merge-overrides docker-compose.yml
 	$(BIN)/hadolint Dockerfile
+	$(MAKE) --no-print-directory client
+
+.PHONY: client
+client: $(VENV)/.dev $(CLIENT)/.client ## make a typed client of the HTTP API out of its schema, and call with it
+	PYTHONPATH=. $(BIN)/python tests/web/generated_client.py $(CLIENT)/bin/python $(CLIENT)/made
 
 .PHONY: bench
 bench: $(VENV)/.dev ## measure it side by side with what it is to be measured by; ONLY=claim for one
@@ -84,7 +91,7 @@ lock: ## pin requirements/*.txt anew from requirements/*.in; UPGRADE=1 takes the
 .PHONY: clean
 clean: ## remove what the above made, the demo's data too; what `up` keeps stays
 	@if [ -d .demo ] && [ -x $(BIN)/python ]; then $(BIN)/python -m embedded --dir .demo --remove; fi
-	rm -rf $(VENV) .demo .soak dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENT) .demo .soak dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is installed is remembered by these two: a second call finds nothing to do.
@@ -95,6 +102,14 @@ $(VENV)/.try: requirements/try.txt
 $(VENV)/.dev: requirements/dev.txt requirements/try.txt
 	@$(call install,$<)
 	@touch $@ $(VENV)/.try
+
+$(CLIENT)/.client: requirements/client.txt
+	@$(MAKE) --no-print-directory VENV=$(CLIENT) install-client
+	@touch $@
+
+.PHONY: install-client
+install-client:
+	@$(call install,requirements/client.txt)
 
 # --no-compile: most of what is installed is never imported, and what is compiles itself.
 define install

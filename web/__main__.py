@@ -2,8 +2,10 @@
 
 import os
 import sys
+import threading
 
 from models.errors import ModelsError
+from web.api.connectors import usable
 from web.desk import Desk
 from web.server import make_server
 from worker import journal
@@ -22,6 +24,8 @@ def main() -> int:
     except (SettingsError, ModelsError, WorkerError) as error:
         sys.stderr.write(f"connection-health web: {error}\n")
         return 1
+    # Whoever asks first for the vendors would wait until some thirty files were read.
+    threading.Thread(target=usable, args=(desk.station.catalogue,), name="catalogue", daemon=True).start()
     make_server(desk).run()
     return 0
 

@@ -54,6 +54,7 @@ def test_no_request_out_of_the_schema_breaks_it_or_meets_what_the_schema_does_no
             "run", f"{door.url}/openapi.json", "--url", door.url,
             "--header", f"X-API-KEY: {door.key()}",
             "--checks", "all", "--max-examples", EXAMPLES, "--seed", "1", "--no-shrink", "--workers", "2",
+            "--request-timeout", "60",
             "--suppress-health-check", "all", "--exclude-path-regex", "^/(metrics|v1/oauth2/.*)$",
         ],
         cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False,
