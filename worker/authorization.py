@@ -30,7 +30,7 @@ from models.vocabulary import ConnectionState
 from vendors.consent import REDIRECT_URLS, Consent, challenge_of, consent_way, new_verifier, offers_consent
 from vendors.credentials_schema import Prepared, prepare
 from vendors.definition import Auth, Definition
-from vendors.errors import MissingApplicationError
+from vendors.errors import MissingApplicationError, VendorError
 from vendors.requests_made import base_url_of
 from vendors.token_endpoint import AuthContext
 from worker.credentials import Along, nothing_more
@@ -95,9 +95,12 @@ def link_of(station: Station, view: ConnectionView) -> str | None:
     account of theirs in the customer's name, so it goes to that customer alone.
     """
     public_url = station.settings.public_url
-    if public_url is None or view.state is ConnectionState.DELETED or view.vendor not in station.catalogue:
+    if public_url is None or view.state is ConnectionState.DELETED:
         return None
-    definition = station.catalogue.get(view.vendor)
+    try:
+        definition = station.catalogue.get(view.vendor)
+    except VendorError:  # gone or broken: its own runs say so, and nobody else's document is harmed
+        return None
     if not is_chosen(definition, view.options):
         return None
     ticket = authorizations.link_ticket(station.keyring, view.connection_id, view.cred_version, now=datetime.now(UTC))

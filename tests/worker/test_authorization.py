@@ -531,6 +531,18 @@ def test_a_link_opens_its_connection_until_it_was_used(station: Station, provide
     assert authorization.open_link(station, again.rpartition("/")[2]) == connection_id
 
 
+def test_a_definition_that_broke_or_is_gone_harms_no_document(station: Station, provider: Provider) -> None:
+    view = view_of(station, create(station, provider))
+    folder = station.settings.vendors_dir
+    assert folder is not None
+    for text in ("vendor: lanternwatch\n", None):
+        file = folder / "lanternwatch.yaml"
+        file.unlink() if text is None else file.write_text(text)
+        later = Station.of(station.settings)
+        assert authorization.link_of(later, view) is None
+        later.close()
+
+
 def test_a_link_that_was_changed_or_is_of_another_house_or_too_old_opens_nothing(
     station: Station, provider: Provider
 ) -> None:
