@@ -94,7 +94,9 @@ MUTANTS: Final[dict[str, tuple[Cut, ...]]] = {
     "limiter-full": (
         ("worker.wire.limiter", "self.held = _Held(0, 0.0)\n", "self.held = _Held(100, monotonic() + 60)\n"),
     ),
-    "redaction": (("worker.observe", "        observation.redactor.hide(secret)\n", "        pass\n"),),
+    "redaction": (
+        ("worker.wire.redactor", "        if secret not in self._secrets and len", "        if False and len"),
+    ),
 }
 """By name: what is cut out."""
 
