@@ -229,11 +229,13 @@ def plan_of(world: World, statement: Statement, params: dict[str, Any]) -> str:
     return "\n".join(line for (line,) in lines)
 
 
-def test_a_consent_waits_for_a_renewal_that_is_on(committed: World) -> None:
+@pytest.mark.parametrize("has_token", [True, False], ids=["over a token", "before there is one"])
+def test_a_consent_waits_for_a_renewal_that_is_on(committed: World, has_token: bool) -> None:
     """The pair that a renewal brings must not be written over what the consent brings later, nor be lost before it."""
     connection_id = committed.connection(credentials={}).connection_id
-    keyring, url = committed.keyring, committed.db.info.dsn
-    authorizations.complete(committed.db, keyring, connection_id, {"access_token": "first"})
+    keyring, url, version = committed.keyring, committed.db.info.dsn, 1
+    if has_token:
+        version = authorizations.complete(committed.db, keyring, connection_id, {"access_token": "first"})
     done = threading.Event()
 
     def complete() -> None:
@@ -249,7 +251,7 @@ def test_a_consent_waits_for_a_renewal_that_is_on(committed: World) -> None:
         while committed.db.execute(waits).fetchone() == (0,):
             assert thread.is_alive()
         assert not done.is_set()
-        assert vault.store_token(renewing, keyring, connection_id, {"access_token": "renewed"}, cred_version=2)
+        assert vault.store_token(renewing, keyring, connection_id, {"access_token": "renewed"}, cred_version=version)
     thread.join(30)
 
     assert vault.load(committed.db, keyring, connection_id, "token") == {"access_token": "consent"}
