@@ -127,13 +127,10 @@ def test_no_transaction_may_idle_and_no_statement_run_for_ever(database: Databas
 
 def test_a_pool_that_is_used_up_says_so(fresh_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     database = Database(fresh_database_url, max_size=1)
-    monkeypatch.setattr(database._pool, "timeout", 0.05)
-    with (
-        database.connection(),
-        pytest.raises(DatabaseUnreachableError, match="all 1 connections"),
-        database.connection(),
-    ):
-        pass
+    with database.connection():
+        monkeypatch.setattr(database._pool, "timeout", 0.05)
+        with pytest.raises(DatabaseUnreachableError, match="all 1 connections"), database.connection():
+            pass
     database.close()
 
 
@@ -164,6 +161,13 @@ SAMPLES: dict[type[Exception], tuple[Any, ...]] = {
     errors.FencedError: (ID, 3),
     errors.NotFoundError: ("connection", "x"),
     errors.InvalidValueError: ("ck_x", "a remedy"),
+    errors.InviteRefusedError: (),
+    errors.AttemptOverError: ("is over", "https://customer.example/no"),
+    errors.LinkRefusedError: (),
+    errors.RepeatedDifferentlyError: ("a-key",),
+    errors.RepeatedTooSoonError: ("a-key",),
+    errors.TakenOverError: ("a-key",),
+    errors.ChangedMeanwhileError: (ID,),
     errors.KeyringError: (2, "is not base64"),
     errors.UnknownKeyError: (ID, "token", "k1"),
     errors.VaultKeyError: (ID, "token", "k1"),
