@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from classifier.vocabulary import HealthName
@@ -95,11 +97,16 @@ def test_up_serves_other_commands_and_leaves_nothing_running(
     started: Callable[..., subprocess.Popen[str]], home: Path, how: signal.Signals
 ) -> None:
     process = started("cli.main", "up", CONNECTION_HEALTH_HOME=str(home))
-    ready(process, "Ctrl-C ends it")
+    told = ready(process, "Ctrl-C ends it")
     assert (home / "vault.keys").stat().st_mode & 0o777 == 0o600
     assert (home / "config.toml").stat().st_mode & 0o777 == 0o600
     assert command(home, "organizations", "create", "Umbra").returncode == 0
     until(lambda: "worker.ready" in (home / "logs" / "worker.log").read_text(), "the worker")
+    url = re.findall(r"http://127\.0\.0\.1:\d+", "".join(told))[0]
+    until(lambda: "web.ready" in (home / "logs" / "web.log").read_text(), "the HTTP API")
+    key = command(home, "keys", "create", "test", "--scope", "read").stdout.strip()
+    answered = httpx.get(f"{url}/v1/provisioning/organizations", headers={"X-API-KEY": key}, timeout=60)
+    assert [each["name"] for each in answered.json()["items"]] == ["Umbra"]
     busy = command(home, "up")
     assert busy.returncode == Exit.REFUSED
     assert f"in use by process {process.pid}" in busy.stderr

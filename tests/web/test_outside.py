@@ -29,7 +29,7 @@ settings:
     port: {type: integer, title: Port, description: Of the server.}
   required: [host, port]
 base_url: https://${settings.host}:${settings.port}
-allowed_hosts: ['*.example', '127.0.0.1', localhost, '169.254.169.254', metadata.google.internal, kubernetes.default.svc]
+allowed_hosts: ['*.example', '127.0.0.1', localhost, '169.254.169.254', metadata.google.internal]
 auth: {type: bearer, token: '${credentials.token}'}
 check: {path: /latest/meta-data/}
 data_types:
