@@ -2,22 +2,26 @@
 
 import json
 import threading
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
+import requests
 
 from classifier.vocabulary import HealthName, ResolutionOwner
 from models import authorizations
 from models.history import RunView
 from models.vocabulary import ConnectionState, Trigger
 from tests.system.leaks import Hunt
-from tests.system.stack import A_DAY_S, Installation, Program
+from tests.system.stack import A_DAY_S, Installation, Program, until
 from tests.vendors.real.consent_page import APPLICATION, Browser, registered
 from tests.vendors.real.servers import Server, Servers
 from tests.vendors.real.test_canaille import GROUPS, PEOPLE, Canaille, expire, in_another_second, token_calls
 from vendors.consent import challenge_of, new_verifier
+from web.desk import Desk
+from web.server import make_server
 from worker import authorization, credentials
 from worker.authorization import Arrival
 from worker.errors import AttemptRefusedError, CodeRefusedError, ConsentDeniedError
@@ -54,6 +58,19 @@ def canaille(server: Server, hunt: Hunt, application: dict[str, str]) -> Canaill
 def second_worker(installation: Installation, canaille: Canaille) -> Program:
     """Another worker on the same database, so that either may get any run."""
     return installation.start_worker("--hostname", "second@%h")
+
+
+@pytest.fixture
+def door(installation: Installation) -> Iterator[str]:
+    """The HTTP API, on a port of its own."""
+    desk = Desk.of(installation.new_station(http_port=0).settings)
+    server = make_server(desk)
+    thread = threading.Thread(target=server.run, name="web", daemon=True)
+    thread.start()
+    until(lambda: server.started, "the HTTP API listens")
+    yield f"http://127.0.0.1:{server.port}"
+    server.should_exit = True
+    thread.join(60)
 
 
 @pytest.fixture
@@ -139,6 +156,33 @@ def test_a_consent_makes_a_pending_connection_active_and_healthy(
     assert outlook is not None
     assert outlook.access_token_expires_at is not None
     assert (outlook.refresh_token_expires_at, outlook.lapses_at) == (None, None)  # Canaille does not say
+
+
+def test_a_customer_follows_the_link_of_the_connection_and_comes_back_over_http(
+    installation: Installation, canaille: Canaille, browser: Browser, door: str
+) -> None:
+    station = installation.station
+    connection_id = pending(installation, canaille)
+    link = authorization.link_of(station, installation.view(connection_id))
+    assert link is not None
+    in_another_second()
+    here = requests.Session()
+
+    def get(url: str, session: requests.Session, query: dict[str, str] | None = None) -> requests.Response:
+        reached = url.replace(PUBLIC_URL, door)  # what a proxy in front of the service does
+        return session.get(reached, params=query, allow_redirects=False, timeout=60)
+
+    departed = get(link, here)
+    back = browser.visit(departed.headers["location"])
+    assert "iss" in back  # RFC 9207: more comes back than what was asked for
+    elsewhere = get(CALLBACK, requests.Session(), back)
+    arrived_at = get(CALLBACK, here, back)
+    again, gone = get(CALLBACK, here, back), get(link, here)
+
+    statuses = [answer.status_code for answer in (departed, elsewhere, arrived_at, again, gone)]
+    assert statuses == [303, 400, 200, 400, 400]
+    assert installation.run_after(connection_id, 0).name is HealthName.HEALTHY
+    canaille.hide(installation.stored(connection_id, "token"))
 
 
 def test_a_code_is_of_no_use_without_the_verifier_that_its_attempt_sealed(
