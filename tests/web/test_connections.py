@@ -289,7 +289,13 @@ def test_a_vendor_that_cannot_be_asked_is_not_taken_for_a_refusal(house: House) 
     assert "could not be tested" in answered.json()["detail"]
 
 
-@pytest.mark.parametrize("organization", [str(uuid4()), "00000000-0000-0000-0000-000000000000"])
+@pytest.mark.parametrize(
+    "organization",
+    [
+        pytest.param("01a20d13-6e95-7560-85c7-90b81ced64de", id="one that never was"),
+        pytest.param("00000000-0000-0000-0000-000000000000", id="none"),
+    ],
+)
 def test_an_organization_that_is_not_there_is_not_found(door: Door, organization: str) -> None:
     with door.client(door.account_key) as client:
         for path in (

@@ -162,7 +162,14 @@ def test_an_invite_token_is_listed_without_its_text_and_revoked(leen: LeenClient
         leen.validate_invite(house.organization_id, token)
 
 
-@pytest.mark.parametrize("token", ["x", "a.b.c", jwt.encode({"jti": str(uuid4()), "exp": 9e9}, "k" * 32)])
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param("x", id="one letter"),
+        pytest.param("a.b.c", id="three parts"),
+        pytest.param(jwt.encode({"jti": str(uuid4()), "exp": 9e9}, "k" * 32), id="signed by another"),
+    ],
+)
 def test_a_token_of_somebodys_own_opens_nothing(leen: LeenClient, house: House, token: str) -> None:
     with pytest.raises(LeenError) as refused:
         leen.validate_invite(house.organization_id, token)
