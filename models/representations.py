@@ -59,7 +59,7 @@ def health_document(health: HealthView) -> dict[str, object]:
         "status": health.status,
         "description": health.description,
         "resolution_owner": health.owner,
-        "details": health.details or None,
+        "details": [_detail(each) for each in health.details] or None,
         "reason": health.reason,
         "rule": health.rule,
         "sentence": health.sentence,
@@ -72,6 +72,12 @@ def health_document(health: HealthView) -> dict[str, object]:
         "last_success_at": health.last_success_at,
         "last_failure_at": health.last_failure_at,
     }
+
+
+def _detail(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a data type that failed, the wire's two members first: jsonb orders them by length."""
+    first = {"data_export_type": detail.get("data_export_type"), "endpoint": detail.get("endpoint")}
+    return {**first, **detail}
 
 
 def change_document(change: HealthChange) -> dict[str, object]:
@@ -107,7 +113,7 @@ def run_document(run: RunView, *, whole: bool = False) -> dict[str, object]:
         "sentence": run.sentence,
         "next_step": run.next_step,
         "retry_at": run.retry_at,
-        "details": run.details or None,
+        "details": [_detail(each) for each in run.details] or None,
         "requests": run.requests,
         "records": {
             "new": run.records_new,

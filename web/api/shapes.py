@@ -122,6 +122,8 @@ class DetailShape(Shown):
 
     data_export_type: str = Field(examples=["users"])
     endpoint: str | None = Field(examples=["GET /v1/users"])
+    name: HealthName | None = None
+    reason: str | None = None
 
 
 class HealthShape(Shown):
