@@ -121,7 +121,7 @@ def _complete(operation: dict[str, Any], path: str, method: str) -> None:
         needed += _WITH_AUTHORITY
     if path.endswith("/validate"):
         needed += [HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS]
-    if "{" in path:
+    if "{" in path or (path, method) == ("/v1/keys", "post"):  # the body names an organization
         needed.append(HTTPStatus.NOT_FOUND)
     if method in {"post", "patch"} or path.endswith("/test"):
         needed.append(HTTPStatus.CONFLICT)

@@ -53,7 +53,7 @@ def test_no_request_out_of_the_schema_breaks_it_or_meets_what_the_schema_does_no
             str(Path(sys.executable).with_name("st")), "--no-color", "--config-file", "schemathesis.toml",
             "run", f"{door.url}/openapi.json", "--url", door.url,
             "--header", f"X-API-KEY: {door.key()}",
-            "--checks", "all", "--max-examples", EXAMPLES, "--seed", "1", "--no-shrink", "--workers", "1",  # its parser of lambdas is not made for threads
+            "--checks", "all", "--max-examples", EXAMPLES, "--seed", "1", "--no-shrink", "--workers", "1",
             "--request-timeout", "60",
             "--suppress-health-check", "all", "--exclude-path-regex", "^/(metrics|v1/oauth2/.*)$",
         ],
