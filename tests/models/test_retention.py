@@ -175,7 +175,7 @@ def test_what_the_http_door_keeps_goes_when_nobody_can_ask_for_it(world: Any) ->
             ),
             ("audit_entry", "entry_id, actor, action, happened_at", "%(id)s, 'a', 'b'"),
         ):
-            statement = f"INSERT INTO {table} ({columns}) VALUES ({values}, now() - make_interval(days => %(days)s))"  # noqa: S608 - these
+            statement = f"INSERT INTO {table} ({columns}) VALUES ({values}, now() - make_interval(days => %(days)s))"  # noqa: S608 - words of this test
             world.db.execute(statement.encode(), shifted)
 
     purged = retention.purge(world.db)
