@@ -276,9 +276,10 @@ class Audit:
             if xact in self._known:
                 continue
             fresh.add(xact)
-            deed = deeds.get((xact, connection_id))
-            if deed is None:
-                deed = deeds[xact, connection_id] = _Deed(connection_id, at)
+            # In the order of their last entries: who waited for a lock has written something before that, and what it
+            # waited for comes first all the same.
+            deed = deeds.pop((xact, connection_id), None) or _Deed(connection_id, at)
+            deeds[xact, connection_id] = deed
             deed.entries[what].append((run_seq, more or {}))
         for deed in deeds.values():
             self._take(deed)

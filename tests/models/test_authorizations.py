@@ -222,6 +222,7 @@ def test_what_lapses_is_read_in_the_order_of_one_index_however_much_there_is(wor
 def plan_of(world: World, statement: Statement, params: dict[str, Any]) -> str:
     """Return the plan that serves whatever parameters."""
     world.db.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    world.db.execute("SET LOCAL enable_seqscan = off")  # as the doors' sessions have it
     world.db.execute(b"PREPARE looked_at AS " + statement.sql)
     literals = sql.SQL(", ").join([sql.Literal(value) for value in statement.values(params)])
     lines = world.db.execute(sql.SQL("EXPLAIN EXECUTE looked_at({})").format(literals)).fetchall()
