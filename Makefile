@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.12 python3.11 python3 python3.13 python3.14 python; do \
   $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 # Processes that run tests; each has a PostgreSQL and a Redis of its own.
-JOBS ?= auto
+JOBS ?= 4
 # More for pytest, as in: make test ARGS="tests/models -k claim"
 ARGS ?=
 SOURCES := classifier cli embedded models simulator vendors web worker tests benchmarks
@@ -31,7 +31,7 @@ up: $(VENV)/.try ## run it for real on this machine, with a PostgreSQL and a Red
 
 .PHONY: test
 test: $(VENV)/.dev ## run the tests
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist loadfile -m "not soak" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not soak" $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev ## what must hold besides the tests: format, lint, types, layers, dependencies, schemas, images
