@@ -83,7 +83,11 @@ def test_workers_an_hour_ahead_and_behind_and_jumping_lose_nobodys_runs(
 
 
 @pytest.mark.parametrize(
-    "ahead", [pytest.param(AN_HOUR, id="ahead", marks=pytest.mark.soak), pytest.param(-AN_HOUR, id="behind")]
+    "ahead",
+    [
+        pytest.param(AN_HOUR, id="ahead", marks=pytest.mark.soak),
+        pytest.param(-AN_HOUR, id="behind", marks=pytest.mark.soak),
+    ],
 )
 def test_a_vendors_moment_is_read_by_the_databases_clock(
     drill: Drill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: timedelta

@@ -55,6 +55,7 @@ def test_a_run_whose_worker_is_killed_is_lost_told_and_made_again_at_once(
     assert noticed_s < 2 * (LEASE_S + SWEEP_S)
 
 
+@pytest.mark.soak
 def test_a_connection_that_kills_every_worker_waits_for_its_regular_slot(drill: Drill) -> None:
     drill.worker()
     neighbour = drill.connect_and_run("neighbour")
@@ -203,7 +204,7 @@ MOMENTS: Final = {
 @pytest.mark.parametrize(
     "pool",
     [
-        pytest.param("threads", id="a worker"),
+        pytest.param("threads", id="a worker", marks=pytest.mark.soak),
         pytest.param("prefork", id="a child of a prefork pool", marks=pytest.mark.soak),
     ],
 )

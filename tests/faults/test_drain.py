@@ -35,7 +35,7 @@ def _group_twice(worker: Program) -> None:
     "tell_to_end",
     [
         pytest.param(_once, id="the worker alone"),
-        pytest.param(_twice, id="the worker alone, twice"),
+        pytest.param(_twice, id="the worker alone, twice", marks=pytest.mark.soak),
         pytest.param(_group, id="the whole process group"),
         pytest.param(_group_twice, id="the whole process group, twice", marks=pytest.mark.soak),
     ],

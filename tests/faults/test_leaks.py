@@ -1,5 +1,7 @@
 """A worker does not grow with the runs that it makes. The long form: long_run.py."""
 
+import pytest
+
 from tests.faults.conftest import tell
 from tests.faults.long_run import Sample, measure, simulated_vendors, slopes
 from tests.system.conftest import installation  # noqa: F401 - the fixture, without the audit's own growth
@@ -8,6 +10,7 @@ from tests.system.stack import ROOT, Installation
 RUNS = 2500
 
 
+@pytest.mark.soak
 def test_some_thousand_runs_leave_no_file_thread_or_connection_behind(installation: Installation) -> None:  # noqa: F811
     worker = installation.start_worker(
         "--without-mingle", "--without-gossip", vendors_dir=ROOT / "simulator" / "definitions", log_level="INFO"

@@ -127,7 +127,10 @@ def _wait_for_the_disk() -> None:
 
 @pytest.mark.parametrize(
     "leases",
-    [pytest.param(2, id="for two leases"), pytest.param(4, id="for four leases", marks=pytest.mark.soak)],
+    [
+        pytest.param(2, id="for two leases", marks=pytest.mark.soak),
+        pytest.param(4, id="for four leases", marks=pytest.mark.soak),
+    ],
 )
 def test_a_frozen_postgresql_takes_nobody_for_dead_when_it_thaws(drill: Drill, repetitions: int, leases: int) -> None:
     """Every lease has ended by then, and every statement that waited is carried out at once, the reaper's too."""
