@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from models import audit, connections
 from web.api.answers import answer, page
 from web.api.authority import Admin, AtDesk
-from web.api.cursors import Cursor, Limit, cursor_of
+from web.api.cursors import Cursor, Limit, cut
 from web.api.documents import audit_document
 from web.api.invites import uuid_of
 from web.api.route import Route
@@ -42,6 +42,5 @@ def list_changes(  # noqa: PLR0917 - FastAPI hands everything over by name
         found = audit.list_entries(
             db, organization_id=wanted, connection_id=connection_id, before=before, limit=limit + 1
         )
-    shown = found[:limit]
-    following = cursor_of(shown[-1].entry_id, of) if len(found) > limit else None
+    shown, following = cut(found, limit, of, lambda each: each.entry_id)
     return answer(page([audit_document(each) for each in shown], next_cursor=following))

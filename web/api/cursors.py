@@ -7,8 +7,8 @@ carries a digest of what was asked, and is refused with anything else.
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
-from typing import Annotated, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Final, TypeVar
 
 import orjson
 from fastapi import Query
@@ -16,6 +16,7 @@ from fastapi import Query
 from web.problems import Fault, Problem, unacceptable
 
 _DIGEST_BYTES: Final = 6
+Row = TypeVar("Row")
 Cursor = Annotated[
     str | None, Query(max_length=2000, description="`next_cursor` of the page before; with the same filters and order.")
 ]
@@ -26,6 +27,17 @@ def cursor_of(place: object, asked: Mapping[str, object]) -> str:
     """Return a cursor. place: JSON, with UUIDs and times as their text; asked: what the list is of."""
     packed = orjson.dumps(place)
     return base64.urlsafe_b64encode(_digest(asked) + packed).rstrip(b"=").decode()
+
+
+def cut(
+    found: Sequence[Row], limit: int, asked: Mapping[str, object], place: Callable[[Row], object]
+) -> tuple[Sequence[Row], str | None]:
+    """Return the page out of what was found, and the cursor of the next one. found: one more than limit, if there are.
+
+    place: where a row lies in the list.
+    """
+    shown = found[:limit]
+    return shown, cursor_of(place(shown[-1]), asked) if len(found) > limit else None
 
 
 def place_of(cursor: str, asked: Mapping[str, object]) -> object:

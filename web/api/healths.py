@@ -9,7 +9,7 @@ from models.representations import change_document
 from web.api.answers import answer, page
 from web.api.authority import AtDesk, Reader
 from web.api.connections import connection_of
-from web.api.cursors import Cursor, Limit, cursor_of
+from web.api.cursors import Cursor, Limit, cut
 from web.api.documents import shown_health
 from web.api.jobs import before_seq
 from web.api.route import Route
@@ -51,8 +51,7 @@ def list_changes(  # noqa: PLR0917 - FastAPI hands everything over by name
     of = {"list": "health", "connection": connection_id}
     with desk.database.connection() as db:
         found = history.health_history(db, connection_id, before_seq=before_seq(cursor, of), limit=limit + 1)
-    shown = found[:limit]
-    following = cursor_of(shown[-1].run_seq, of) if len(found) > limit else None
+    shown, following = cut(found, limit, of, lambda each: each.run_seq)
     return answer(page([change_document(each) for each in shown], next_cursor=following))
 
 

@@ -13,7 +13,7 @@ from vendors.credentials_schema import input_schema
 from web.api.answers import answer, empty, page
 from web.api.authority import AtDesk, Writer, invited
 from web.api.connections import known_vendor
-from web.api.cursors import Cursor, Limit, cursor_of, place_of, refused
+from web.api.cursors import Cursor, Limit, cut, place_of, refused
 from web.api.documents import form_schema, invite_document, layout_of
 from web.api.repeats import Keep, Repeatable
 from web.api.route import Route
@@ -73,8 +73,7 @@ def list_invites(
         if connections.get_organization(db, organization_id) is None:
             raise not_found("organization")
         found = invites.list_invites(db, organization_id, after=after, limit=limit + 1)
-    shown = found[:limit]
-    following = cursor_of(shown[-1].invite_id, of) if len(found) > limit else None
+    shown, following = cut(found, limit, of, lambda each: each.invite_id)
     return answer(page([invite_document(each) for each in shown], next_cursor=following))
 
 

@@ -13,7 +13,7 @@ from models.vocabulary import Trigger
 from web.api.answers import answer, page
 from web.api.authority import AtDesk, Reader, Writer
 from web.api.connections import connection_of
-from web.api.cursors import Cursor, Limit, cursor_of, place_of, refused
+from web.api.cursors import Cursor, Limit, cut, place_of, refused
 from web.api.documents import address_of
 from web.api.repeats import Keep, Repeatable
 from web.api.route import Route
@@ -44,8 +44,7 @@ def list_jobs(  # noqa: PLR0917 - FastAPI hands everything over by name
     of = {"list": "jobs", "connection": connection_id}
     with desk.database.connection() as db:
         found = history.list_runs(db, connection_id, before_seq=before_seq(cursor, of), limit=limit + 1)
-    shown = found[:limit]
-    following = cursor_of(shown[-1].run_seq, of) if len(found) > limit else None
+    shown, following = cut(found, limit, of, lambda each: each.run_seq)
     return answer(page([run_document(run) for run in shown], next_cursor=following))
 
 

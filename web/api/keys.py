@@ -11,7 +11,7 @@ from models.api_keys import ApiKey
 from models.representations import key_document
 from web.api.answers import answer, empty, page
 from web.api.authority import Admin, AtDesk, Principal, Reader
-from web.api.cursors import Cursor, Limit, cursor_of
+from web.api.cursors import Cursor, Limit, cut
 from web.api.invites import uuid_of
 from web.api.repeats import Keep, Repeatable
 from web.api.route import Route
@@ -64,8 +64,7 @@ def list_keys(principal: Admin, desk: AtDesk, cursor: Cursor = None, limit: Limi
     after = uuid_of(cursor, of)
     with desk.database.connection() as db:
         found = api_keys.list_keys(db, organization_id=principal.organization_id, after=after, limit=limit + 1)
-    shown = found[:limit]
-    following = cursor_of(shown[-1].key_id, of) if len(found) > limit else None
+    shown, following = cut(found, limit, of, lambda each: each.key_id)
     return answer(page([key_document(each) for each in shown], next_cursor=following))
 
 

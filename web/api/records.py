@@ -9,7 +9,7 @@ from models import records
 from web.api.answers import answer, page
 from web.api.authority import AtDesk, Reader
 from web.api.connections import connection_of
-from web.api.cursors import Cursor, Limit, cursor_of, place_of, refused
+from web.api.cursors import Cursor, Limit, cut, place_of, refused
 from web.api.documents import data_type_document, record_document
 from web.api.route import Route
 from web.api.shapes import DataTypeShape, PageShape, RecordShape
@@ -46,8 +46,7 @@ def list_records(  # noqa: PLR0917 - FastAPI hands everything over by name
         found = records.list_records(
             db, connection_id, data_export_type, after=after, limit=limit + 1, with_gone=include_gone
         )
-    shown = found[:limit]
-    following = cursor_of(shown[-1].record_id, of) if len(found) > limit else None
+    shown, following = cut(found, limit, of, lambda each: each.record_id)
     return answer(page([record_document(each, data_export_type) for each in shown], next_cursor=following))
 
 
