@@ -26,6 +26,12 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 
 [[operations]]
 include-method-regex = "POST|PATCH"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 412, 422, 429]
+
+# If-Match: any text is a tag, and one that is not the connection's is refused. Nothing else is deleted under one.
+[[operations]]
+include-method = "DELETE"
+include-path-regex = "/connections/{connection_id}$"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 412, 429]
 """
 
 
