@@ -13,6 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from psycopg import Connection
+from psycopg.errors import LockNotAvailable
 
 from classifier.vocabulary import OWNER, HealthName, status_of
 from models.database import Statement, affected, atomic, row, rows
@@ -241,12 +242,22 @@ WITH due AS (
 _CLAIM_UNLIMITED: Final = _claim_one("l.max_inflight IS NULL")
 _CLAIM_COUNTED: Final = _claim_one("(SELECT count(*) FROM run r WHERE r.vendor = l.vendor) < l.max_inflight")
 
-_LOCK_LIMIT: Final = Statement("""
+# What a claim found may be missing because somebody had the row at that moment: a trigger, or other hints' claims.
+_STILL_CLAIMABLE: Final = """s.connection_id = %(connection_id)s AND s.enabled AND s.active_seq IS NULL
+   AND (s.next_due_at <= now() OR NOT %(due_only)s)"""
+
+_LOOK: Final = Statement(f"""
 SELECT l.max_inflight
   FROM vendor_limit l JOIN connection_sched s ON s.vendor = l.vendor
- WHERE s.connection_id = %(connection_id)s AND s.enabled AND s.active_seq IS NULL
-   AND (s.next_due_at <= now() OR NOT %(due_only)s) AND l.max_inflight IS NOT NULL
-   FOR UPDATE OF l""")
+ WHERE {_STILL_CLAIMABLE} AND (l.paused_until IS NULL OR l.paused_until <= now())""")  # noqa: S608 - constants
+
+_LOCK_LIMIT: Final = Statement("""
+SELECT FROM vendor_limit l JOIN connection_sched s ON s.vendor = l.vendor
+ WHERE s.connection_id = %(connection_id)s FOR UPDATE OF l""")
+
+_WAIT_BRIEFLY: Final = b"SET LOCAL lock_timeout = '5s'"
+
+_LOCK_SCHEDULE: Final = Statement(f"SELECT FROM connection_sched s WHERE {_STILL_CLAIMABLE} FOR UPDATE")
 
 
 def claim(db: Connection[Any], connection_id: UUID, *, worker_id: UUID, due_only: bool = True) -> ClaimedRun | None:
@@ -256,14 +267,31 @@ def claim(db: Connection[Any], connection_id: UUID, *, worker_id: UUID, due_only
     worker holds no lease.
     """
     params = {"connection_id": connection_id, "worker_id": worker_id, "due_only": due_only}
-    found = row(db, _CLAIM_UNLIMITED, params)
-    if found is None:
-        # A vendor with a limit: its row is locked first, and the runs are counted by a statement that begins after
-        # that. Within one statement the count would not see what the former holder of the lock has just committed.
-        with atomic(db):
-            if row(db, _LOCK_LIMIT, params) is not None:
-                found = row(db, _CLAIM_COUNTED, params)
+    found = row(db, _CLAIM_UNLIMITED, params) or _claim_after_all(db, params)
     return None if found is None else _claimed(found, worker_id)
+
+
+def _claim_after_all(db: Connection[Any], params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """Claim what can be claimed but was not: its vendor has a limit, or somebody held its row.
+
+    A hint that gave up there would be lost, for its connection counts as hinted. So this waits a while, and claims by
+    a statement that begins after that, which sees what the former holder has just committed. The limit's row is locked
+    first, and by that the runs are counted one after another.
+    """
+    seen = row(db, _LOOK, params)
+    if seen is None:
+        return None
+    is_limited = seen[0] is not None
+    try:
+        with atomic(db):
+            db.execute(_WAIT_BRIEFLY)
+            if is_limited:
+                row(db, _LOCK_LIMIT, params)
+            if row(db, _LOCK_SCHEDULE, params) is None:
+                return None
+            return row(db, _CLAIM_COUNTED if is_limited else _CLAIM_UNLIMITED, params)
+    except LockNotAvailable:
+        return None  # a session that hangs: it is not to take this one's worker with it
 
 
 _OPEN_VENDOR: Final = "(l.paused_until IS NULL OR l.paused_until <= now())"

@@ -1,3 +1,5 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -88,13 +90,47 @@ def test_a_worker_without_a_lease_claims_nothing(world: Any, how: str) -> None:
     assert runs.claim_due(world.db, worker_id=worker_id, limit=5) == []
 
 
-def test_a_claim_that_somebody_else_is_making_is_not_waited_for(committed: Any, fresh_database_url: str) -> None:
+def wait_for_a_lock(db: psycopg.Connection[Any], waiting: psycopg.Connection[Any]) -> None:
+    """Return once the other session waits; whoever waits longer than it may fails by itself."""
+    end = time.monotonic() + 4  # shorter than a claim is patient
+    waits = b"SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = %s"
+    while db.execute(waits, (waiting.info.backend_pid,)).fetchone() is None:
+        assert time.monotonic() < end, "it did not wait"
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize(
+    ("holds", "ends", "is_claimed"),
+    [
+        pytest.param("claim", "commit", False, id="a claim that succeeds"),
+        pytest.param("claim", "rollback", True, id="a claim that is given up"),
+        pytest.param("trigger", "commit", True, id="a trigger"),
+    ],
+)
+@pytest.mark.parametrize("limit", [None, 1], ids=["without a limit", "with a limit"])
+def test_a_claim_waits_for_who_has_the_row_or_its_hint_would_be_lost(
+    committed: Any, fresh_database_url: str, limit: int | None, holds: str, ends: str, *, is_claimed: bool
+) -> None:
     connection, worker_id = committed.connection(), committed.worker()
+    limits.set_vendor_limits(committed.db, {committed.vendor: limit})
+    with psycopg.connect(fresh_database_url) as other, ThreadPoolExecutor(1) as thread:
+        if holds == "claim":
+            assert runs.claim(other, connection.connection_id, worker_id=worker_id) is not None
+        else:
+            assert runs.trigger(other, connection.connection_id, Trigger.MANUAL)
+        claimed = thread.submit(runs.claim, committed.db, connection.connection_id, worker_id=worker_id)
+        wait_for_a_lock(other, committed.db)
+        getattr(other, ends)()
+        assert (claimed.result(30) is not None) == is_claimed
+
+
+def test_a_claim_does_not_wait_for_ever(committed: Any, fresh_database_url: str, monkeypatch: Any) -> None:
+    connection, worker_id = committed.connection(), committed.worker()
+    monkeypatch.setattr(runs, "_WAIT_BRIEFLY", b"SET LOCAL lock_timeout = '50ms'")
     with psycopg.connect(fresh_database_url) as other:
-        assert runs.claim(other, connection.connection_id, worker_id=worker_id) is not None
-        committed.db.execute("SET statement_timeout = '5s'")
+        assert runs.trigger(other, connection.connection_id, Trigger.MANUAL)
+        committed.db.execute("SET statement_timeout = '30s'")
         assert runs.claim(committed.db, connection.connection_id, worker_id=worker_id) is None
-        other.rollback()
     assert runs.claim(committed.db, connection.connection_id, worker_id=worker_id) is not None
 
 
@@ -714,15 +750,18 @@ def test_a_limit_holds_for_twenty_who_claim_at_once(committed: Any, fresh_databa
     ids = [committed.connection().connection_id for _ in range(20)]
     limits.set_vendor_limits(committed.db, {committed.vendor: 3})
     worker_id = committed.worker()
-    with psycopg.connect(fresh_database_url) as first, psycopg.connect(fresh_database_url, autocommit=True) as second:
+    with (
+        psycopg.connect(fresh_database_url) as first,
+        psycopg.connect(fresh_database_url, autocommit=True) as second,
+        ThreadPoolExecutor(1) as thread,
+    ):
         got = [runs.claim(first, one, worker_id=worker_id) is not None for one in ids[:3]]
         assert got == [True, True, True]
-        second.execute("SET lock_timeout = '300ms'")
-        with pytest.raises(psycopg.errors.LockNotAvailable):  # it waits for the count of the first to be final
-            runs.claim(second, ids[5], worker_id=worker_id)
         assert runs.claim_due(second, worker_id=worker_id, limit=10) == []  # it does not wait: others are counting
+        claimed = thread.submit(runs.claim, second, ids[5], worker_id=worker_id)
+        wait_for_a_lock(first, second)  # until the count of the first is final
         first.commit()
-        assert runs.claim(second, ids[5], worker_id=worker_id) is None
+        assert claimed.result(30) is None
 
 
 def test_a_paused_vendor_is_not_claimed_until_the_pause_is_over(world: Any) -> None:
