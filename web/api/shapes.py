@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, WithJsonSchema
 
 from classifier.vocabulary import HealthName, HealthStatus, ResolutionOwner
 from models.invites import EXPIRY_SECS, LONGEST_EXPIRY_SECS
@@ -35,7 +35,8 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[StrictInt, BeforeValidator(_whole)]
+# Below, this stands behind the bounds: before them, it would keep them out of the schema.
+WHOLE: Final = BeforeValidator(_whole)
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d")
 
 
@@ -186,8 +187,12 @@ Options = Annotated[
     ),
 ]
 Identifier = Annotated[StrictStr, Field(min_length=1, max_length=500)]
-Interval = Annotated[Whole, Field(ge=SHORTEST_INTERVAL_SECS, le=LONGEST_INTERVAL_SECS)]
-Timeout = Annotated[Whole, Field(ge=SHORTEST_TIMEOUT_SECS, le=LONGEST_TIMEOUT_SECS)]
+Interval = Annotated[StrictInt, Field(ge=SHORTEST_INTERVAL_SECS, le=LONGEST_INTERVAL_SECS), WHOLE]
+Timeout = Annotated[StrictInt, Field(ge=SHORTEST_TIMEOUT_SECS, le=LONGEST_TIMEOUT_SECS), WHOLE]
+Expiry = Annotated[StrictInt, Field(ge=1, le=LONGEST_EXPIRY_SECS), WHOLE]
+PerMinute = Annotated[StrictInt, Field(ge=1, le=1_000_000), WHOLE]
+# Any other state is taken, too, where it is what the connection's is: who sends back what was read changes nothing.
+StateToBe = Annotated[ConnectionState, WithJsonSchema({"type": "string", "enum": ["ACTIVE", "PAUSED"]})]
 Vendor = Annotated[StrictStr, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$", examples=["okta"])]
 
 
@@ -207,7 +212,7 @@ class ConnectionChange(Given):
 
     credentials: Credentials | None = None
     identifier: Identifier | None = Field(None, description="null takes it away; left out, it stays.")
-    state: ConnectionState | None = Field(None, description="ACTIVE or PAUSED.")
+    state: StateToBe | None = Field(None, description="ACTIVE or PAUSED.")
     options: Options | None = Field(None, description="Laid over those that are there; null takes one away.")
     refresh_interval_secs: Interval | None = None
     timeout_secs: Timeout | None = None
@@ -402,11 +407,20 @@ class WholeConnectorShape(ConnectorShape):
 class NewInvite(Given):
     """An invitation: to create one connection (of a vendor, or of any), or to mend one."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": {
+                "properties": {"vendor": {"type": "string"}, "connection_id": {"type": "string"}},
+                "required": ["vendor", "connection_id"],
+            }
+        }
+    )
+
     vendor: Vendor | None = None
     connection_id: UUID | None = None
     identifier: Identifier | None = Field(None, description="Of the connection that is created.")
     options: Options | None = Field(None, description="Of the connection that is created; they beat what is typed in.")
-    expiry_secs: Annotated[Whole, Field(ge=1, le=LONGEST_EXPIRY_SECS)] | None = EXPIRY_SECS
+    expiry_secs: Expiry | None = EXPIRY_SECS
 
 
 class InviteShape(Shown):
@@ -464,7 +478,7 @@ class NewKey(Given):
     scope: Scope
     organization_id: UUID | None = Field(None, description="Null: the whole account.")
     expires_at: Moment | None = Field(None, description="With an offset (RFC 3339). Null: it does not expire.")
-    requests_per_minute: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+    requests_per_minute: PerMinute | None = None
 
 
 class KeyShape(Shown):
