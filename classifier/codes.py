@@ -279,9 +279,11 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "invalid_cursor cursor_expired CursorExpiredError invalid_page_token InvalidNextToken "
         "InvalidNextTokenException "
         "ExpiredNextToken ExpiredNextTokenException InvalidPaginationToken invalidPageToken updatedMinTooLongAgo "
-        "fullSyncRequired syncStateNotFound syncStateInvalid resyncRequired INVALID_QUERY_LOCATOR "
+        "fullSyncRequired syncStateNotFound syncStateInvalid resyncRequired INVALID_QUERY_LOCATOR badResumptionToken "
         "ExpiredIteratorException",
     ),
+    _code("no_records", "no_data", "OAI-PMH 2.0, section 3.6", "noRecordsMatch"),
+    _code("cas_ticket", "token_invalid", "CAS protocol 3.0, section 2.5.3", "INVALID_TICKET INVALID_TICKET_SPEC"),
     _code(
         "graphql_query",
         "bad_query",

@@ -23,6 +23,7 @@ from classifier.wrapping import (
     ERROR_MEMBERS,
     FALSE_FLAGS,
     HEADS,
+    MAY_BE_ANYTHING,
     MORE_HEADS,
     NO_WRAPPERS,
     NUMBER_FLAGS,
@@ -102,7 +103,7 @@ _CLASS: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+(?:Error|Exception)")
 def _status_word(top: Top) -> bool:
     """`status: error` beside a message or a code, and no data."""
     told = top.has_text or "code" in top.members or "errorcode" in top.members
-    strangers = 3 if "errormessage" in top.members and "errorcode" in top.members else 1
+    strangers = 3 if "errormessage" in top.members and "errorcode" in top.members and not top.has_name else 1
     if not told or top.has_data or top.named > strangers or isinstance(top.members.get("id"), int):
         return False
     return any(
@@ -115,7 +116,7 @@ def _number(top: Top) -> bool:
     """`code: 40105` beside a message, and no data."""
     if top.has_data or top.strangers > 1 or "id" in top.members:
         return False
-    if any(name.endswith(_RECORD_ENDS) for name in top.members):
+    if top.leads_a_life or any(name.endswith(_RECORD_ENDS) for name in top.members):
         return False
     failing = any(
         name in NUMBER_FLAGS and _is_failing_number(name, value, has_text=top.has_text)
@@ -148,9 +149,21 @@ def _code_word(top: Top) -> bool:
             return True
         if top.has_text and name in NUMBER_FLAGS and _ERROR_CODE.match(value) is not None:
             return True
+        if top.has_text and name in NUMBER_FLAGS and _is_lettered(value) and top.lacks_data:
+            return True
         if top.has_text and name in {"objecttype", "type", "class"} and value.endswith(("Exception", "Fault")):
             return True
     return False
+
+
+_LETTERED: Final = re.compile(r"[A-Z]{1,5}[-_.]?(\d{2,8})\Z")
+_WELL_LETTERS: Final = ("S", "I", "OK", "N")
+
+
+def _is_lettered(code: str) -> bool:
+    """Return whether a code is letters and a number that is not nought, as in `A0230`; letters of success are none."""
+    found = _LETTERED.match(code)
+    return found is not None and found.group(1).strip("0") != "" and not code.startswith(_WELL_LETTERS)
 
 
 _REFUSED: Final = re.compile(r"REQUEST_(?:NOT_|DENIED|FAILED|ERROR|INVALID|REJECTED)", re.IGNORECASE)
@@ -365,6 +378,7 @@ def _is_failing_number(name: str, value: object, *, has_text: bool) -> bool:
 
 LONGEST_SENTENCE: Final = 240
 """Characters of a sentence that is the whole of a body and may tell of a failure."""
+_REPLY_ENDS: Final = ("status", "result", "response", "return")
 _BESIDE: Final = words("documentationurl docs helpurl moreinfo requestid traceid correlationid")
 
 
@@ -374,7 +388,10 @@ def only_sentence(document: Mapping[str, object]) -> str | None:
     if len(members) != 1 or len(document) > 3:
         return None
     ((name, value),) = members
-    telling = role_of(name) in TELLING or plain_name(name).endswith("status")
+    plain = plain_name(name)
+    if isinstance(value, dict) and plain.endswith(_REPLY_ENDS):
+        return only_sentence(value)
+    telling = (role_of(name) in TELLING and plain not in MAY_BE_ANYTHING) or plain.endswith(_REPLY_ENDS)
     if telling and isinstance(value, str) and len(value) <= LONGEST_SENTENCE:
         return value if " " in value else spaced(value)
     return None

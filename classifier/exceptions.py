@@ -120,6 +120,12 @@ RULES: Final[tuple[ExceptionRule, ...]] = (
     _rule("dramatiq_time_limit", "budget_spent", "dramatiq", "TimeLimitExceeded"),
     _rule("dramatiq_stop", "interrupted", "dramatiq", "Shutdown Interrupt"),
     _rule("dramatiq", "broker", "dramatiq"),
+    _rule("func_timeout", "budget_spent", "func_timeout"),
+    _rule("timeout_decorator", "budget_spent", "timeout_decorator"),
+    _rule("wrapt_timeout_decorator", "budget_spent", "wrapt_timeout_decorator"),
+    _rule("stopit", "budget_spent", "stopit"),
+    _rule("huey_time_limit", "budget_spent", "huey", "TaskTimeout"),
+    _rule("huey", "broker", "huey"),
     _rule("airflow_time_limit", "budget_spent", "airflow", "AirflowTaskTimeout"),
     _rule("airflow", "bug", "airflow"),
     _rule("pymysql", "database", "pymysql"),
@@ -139,6 +145,9 @@ RULES: Final[tuple[ExceptionRule, ...]] = (
     _rule("hvac", "vault", "hvac"),
     _rule("nacl", "vault", "nacl"),
     _rule("cryptography", "vault", "cryptography"),
+    _rule("jwcrypto", "vault", "jwcrypto"),
+    _rule("pycryptodome", "vault", "Crypto"),
+    _rule("keyring", "vault", "keyring"),
     _rule("pydantic", "schema", "pydantic"),
     _rule("pydantic_core", "schema", "pydantic_core"),
     _rule("jsonschema", "schema", "jsonschema"),
@@ -211,6 +220,7 @@ RULES: Final[tuple[ExceptionRule, ...]] = (
     _rule("ssl", "tls", "ssl"),
     _rule("dns", "dns", "socket", "gaierror herror"),
     _rule("dnspython", "dns", "dns"),
+    _rule("pycurl", "connection_failed", "pycurl", wraps=True),
     _rule("pyopenssl", "tls", "OpenSSL"),
     _rule("ftplib", "connection_lost", "ftplib"),
     _rule("socket_timeout", "read_timeout", "socket", "timeout"),
@@ -348,7 +358,38 @@ def _lookup(link: ExceptionLink) -> ExceptionRule | None:
             return None
 
 
+_LIBCURL: Final = re.compile(r"\A\(?(\d{1,2}),")
+_OF_LIBCURL: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        3: "bad_url",
+        5: "proxy",
+        6: "dns",
+        7: "connection_refused",
+        18: "truncated_body",
+        27: "memory",
+        28: "read_timeout",
+        35: "tls",
+        47: "redirect_loop",
+        51: "tls",
+        52: "connection_lost",
+        55: "connection_lost",
+        56: "connection_lost",
+        58: "tls",
+        60: "tls",
+        61: "bad_encoding",
+        77: "tls",
+        83: "tls",
+        92: "connection_lost",
+        97: "proxy",
+    }
+)
+"""libcurl's numbers of errors (https://curl.se/libcurl/c/libcurl-errors.html)."""
+
+
 def _of_os_error(link: ExceptionLink) -> str | None:
+    if link.module == "pycurl":
+        found = _LIBCURL.match(link.message)
+        return _OF_LIBCURL.get(int(found.group(1))) if found is not None else None
     number = link.errno
     if number is None:
         found = _ERRNO_IN_TEXT.search(link.message)

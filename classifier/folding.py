@@ -142,6 +142,7 @@ _PAIRS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "pagination": {"token": "pagetoken", "cursor": "pagetoken"},
         "next": {"token": "pagetoken"},
         "sync": {"token": "pagetoken"},
+        "resumption": {"token": "pagetoken"},
         "delta": {"token": "pagetoken"},
         "skip": {"token": "pagetoken"},
         "scroll": {"id": "pagetoken", "token": "pagetoken"},

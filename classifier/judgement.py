@@ -24,6 +24,7 @@ from classifier.signals import Signals, nothing_remaining
 from classifier.statuses import reason_of_status
 from classifier.verdict import Judgement, TraceStep
 from classifier.vocabulary import HealthName
+from classifier.wrapping import is_fine
 
 Trace = list[TraceStep]
 
@@ -254,7 +255,7 @@ _TOLD_IN_ONE_SENTENCE: Final = frozenset(
 
 def _in_one_sentence(reading: Reading) -> Found | None:
     """Return what a sentence says that is the whole of a body."""
-    if not reading.texts:
+    if not reading.texts or is_fine(reading.texts[0]):
         return None
     hit = INDEX.find(words_of(reading.texts[0]), Where.BODY)
     if hit is None or REASONS[hit.rule.reason].name not in _TOLD_IN_ONE_SENTENCE:
@@ -279,6 +280,9 @@ def _in_page(reading: Reading, text: str) -> Found:
     return Found("maintenance" if maintenance else "outage_page", "body.web_page")
 
 
+_MAY_BE_A_SENTENCE: Final = frozenset({Kind.JSON, Kind.TEXT, Kind.XML})
+
+
 def _decide_success(reading: Reading, trace: Trace | None, without: frozenset[str] = frozenset()) -> Found | None:
     """Return what is wrong with a success status' answer, None where nothing is."""
     found: Found | None = None
@@ -290,7 +294,7 @@ def _decide_success(reading: Reading, trace: Trace | None, without: frozenset[st
             found = Found("login_page", "body.login_page")
         else:
             found = _in_page(reading, reading.html.text)
-    elif kind in {Kind.JSON, Kind.TEXT} and not reading.reports_failure:
+    elif kind in _MAY_BE_A_SENTENCE and not reading.reports_failure:
         found = _in_one_sentence(reading)
     _note(trace, "a success's body", found, f"status {reading.exchange.status}, {kind.value}")
     if found is None and reading.reports_failure:

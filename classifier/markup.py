@@ -16,7 +16,11 @@ _NAME: Final = re.compile(r"<(?:[A-Za-z_][\w.\-]{0,60}:)?([A-Za-z_][\w.\-]{0,60}
 _MOST_LEAVES: Final = 24
 _CDATA: Final = re.compile(r"<!\[CDATA\[|\]\]>")
 _ATTRIBUTE: Final = re.compile(r"([A-Za-z_][\w.\-:]{0,60})\s{0,5}=\s{0,5}(?:\"([^\"<>]{0,300})\"|'([^'<>]{0,300})')")
-_ERROR_ELEMENT: Final = re.compile(r"<(?:err|error|status|fault|rpc-error)(\s[^<>]{1,500})>", re.IGNORECASE)
+_ERROR_ELEMENT: Final = re.compile(
+    r"<(?:[a-z_][\w.\-]{0,30}:)?(?:err|error|status|fault|rpc-error|result|[a-z]{3,30}(?:failure|exception|error))"
+    r"(\s[^<>]{1,500})>",
+    re.IGNORECASE,
+)
 _HTML: Final = re.compile(r"<(?:!doctype html|html[\s>]|head[\s>]|body[\s>])", re.IGNORECASE)
 _ENVELOPE: Final = re.compile(r"\s*(?:<\?xml[^<>]{0,200}>\s*)?<(?:[A-Za-z_][\w.\-]*:)?envelope[\s>]", re.IGNORECASE)
 _HEADING: Final = re.compile(r"<(title|h1|h2|h3)(?:\s[^<>]{0,500})?>([^<>]{1,300})<", re.IGNORECASE)
@@ -124,7 +128,11 @@ def read_tree(text: str) -> dict[str, object] | None:
         if (closes and len(nodes) > 1 and nodes[-1][0] == name) or (not closes and attributes.endswith("/")):
             _close(nodes)
     whole = nodes[0][1]
-    return _content(whole) if len(nodes) == 1 == len(whole) else None
+    if len(nodes) != 1:
+        return None
+    if 1 < len(whole) <= 6 and all(isinstance(value, str) for value in whole.values()):
+        return whole  # elements without a root around them
+    return _content(whole) if len(whole) == 1 else None
 
 
 def _content(whole: dict[str, object]) -> dict[str, object]:

@@ -112,7 +112,7 @@ _XML_TEXTS: Final = words(
     "message msg err line text reason description detail title error faultstring errormessage errordescription "
     "exceptiontext statusmessage returnmsg string"
 )
-_XML_TEXT_ENDS: Final = ("msg", "message", "error")
+_XML_TEXT_ENDS: Final = ("msg", "message", "error", "failure")
 _TELLING_SORTS: Final = frozenset({Sort.TEXT, Sort.FAULT, Sort.FAULT_CODE})
 _XML_FLAGS: Final = words("status success result returncode responsecode ok")
 _SOAP_SIDES: Final = words("client server sender receiver mustunderstand versionmismatch dataencodingunknown")
@@ -150,6 +150,10 @@ def _take_xml(reading: Reading, xml: markup.Xml) -> None:
             collector.take(plain, local, Role.CODE)
         elif plain in _XML_TEXTS or plain.endswith(_XML_TEXT_ENDS) or sort_of(name) in _TELLING_SORTS:
             collector.take(plain, value, Role.TEXT)
+    if not reading.texts:
+        for _name, value in xml.leaves:
+            if " " in value:
+                collector.take("message", value, Role.TEXT)
 
 
 _XML_BAD: Final = BAD_WORDS | {"false", "no", "n", "fault"}
@@ -165,6 +169,9 @@ def _xml_fails(xml: markup.Xml) -> bool:
         return True
     if root in {"envelope", "methodresponse"} and "fault" in xml.names:
         return True
+    if root == "epp":
+        # RFC 5730 section 3: codes from 2000 on are errors.
+        return any(name == "code" and value.isdecimal() and int(value) >= 2_000 for name, value in xml.inner)
     if _attributes_fail(xml.attributes):
         return True
     if root in NO_WRAPPERS:
@@ -179,7 +186,10 @@ def _leaves_fail(xml: markup.Xml, root: str) -> bool:
     leaves = [(plain_name(name), value.lower()) for name, value in xml.leaves[:8]]
     name, value = leaves[0]
     near = 4 if root == "envelope" else 2 if name in _XML_ENDS or root.endswith("response") else 1
-    is_told = any(other in _XML_TEXTS or other.startswith(("err", "statusde")) for other, _value in leaves[1:5])
+    is_told = any(
+        other in _XML_TEXTS or other.startswith(("err", "statusde")) or other.endswith(_XML_TEXT_ENDS)
+        for other, _value in leaves[1:5]
+    )
     if name in _XML_FLAGS and value in _XML_BAD:
         return is_told and xml.depth <= near
     for name, value in leaves[:3]:
@@ -393,8 +403,12 @@ def _read_success_json(reading: Reading, body: bytes, *, is_told: bool) -> None:
             Collector(reading).into(complaint)
         else:
             _take_said(reading, replies.error_alone(document))
-    if isinstance(document, dict) and not replies.is_data(document):
-        _take_failing(reading, document)
+    if isinstance(document, dict):
+        document = replies.unlisted(document)
+        if not replies.is_data(document):
+            _take_failing(reading, document)
+        else:
+            _take_said(reading, replies.lone_error(document) or replies.grave_messages(document))
 
 
 def _take_failing(reading: Reading, document: Mapping[str, object]) -> None:
@@ -406,8 +420,12 @@ def _take_failing(reading: Reading, document: Mapping[str, object]) -> None:
         if not (reading.texts or reading.codes):
             Collector(reading).into(document)
         return
-    if _take_reply(reading, document):
+    if _take_reply(reading, document) or _take_said(reading, replies.grave_messages(document)):
         return
+    _take_sentence(reading, document)
+
+
+def _take_sentence(reading: Reading, document: Mapping[str, object]) -> None:
     sentence = envelopes.only_sentence(document)
     if sentence is not None:
         reading.texts.append(sentence)
@@ -478,10 +496,12 @@ def _read_success_markup(reading: Reading, text: str, declared: str) -> None:
             _take_xml(reading, xml)
         elif xml is not None and xml.root.lower() not in NO_WRAPPERS:
             tree = markup.read_tree(text)
-            if tree is not None:
-                _take_reply(reading, tree)
+            if tree is not None and not _take_reply(reading, tree):
+                _take_sentence(reading, tree)
 
 
+_FORM_BODY: Final = re.compile(r"[A-Za-z_][\w.\-]{0,40}=[^&=<>\"\n]{0,500}(?:&[A-Za-z_][\w.\-]{0,40}=[^&=<>\"\n]{0,500}){1,40}\Z")
+"""A form's members, and nothing else: some gateways leave blanks unescaped."""
 _FORM_FAILS: Final = re.compile(
     rb"(?:\A|&)(?:ACK|status|result|response)=(?:error|fail(?:ed|ure)?)(?=&)", re.IGNORECASE
 )
@@ -494,16 +514,43 @@ _CRASHED: Final = re.compile(
 )
 """How a program's own last words begin, where a body should be."""
 _BEGINS_BADLY: Final = re.compile(
-    r"(?:\W{0,3})(?:error|err|failed|failure|fault|exception|unable|invalid|missing|access denied|not authorized)"
+    r"(?:\W{0,3})(?:error|err|fail|failed|failure|fault|exception|unable|invalid|missing|access denied|not authorized)"
     r"(?:[:!.#]| {0,3}[\r\n\d]| (?![,;|\t]))",
     re.IGNORECASE,
 )
 _LONGEST_LINE: Final = 240
 
 
+_LINE: Final = re.compile(r"[ \t]*([A-Za-z][\w.\- ]{0,40}?)[ \t]{0,8}[:=][ \t]{0,8}([^\r\n]{0,500})\Z")
+_HEADING: Final = re.compile(r"\[[A-Z][A-Za-z ]{1,30}\]\Z")
+_MOST_LINES: Final = 24
+
+
+def _named_lines(text: str) -> dict[str, object] | None:
+    """Return a text of lines `name: value` or `name=value` as members, as registrars and payment gateways write.
+
+    None where it has fewer than two or more than 24 such lines, or any other than a heading before and an end after.
+    """
+    lines = [line for line in text[:4_096].split("\n", _MOST_LINES + 3) if line.strip()]
+    if not 2 <= len(lines) <= _MOST_LINES + 2:
+        return None
+    if _HEADING.match(lines[0].strip()) is not None:
+        lines = lines[1:-1] if lines[-1].strip() == "EOF" else lines[1:]
+    members: dict[str, object] = {}
+    for line in lines:
+        found = _LINE.match(line.rstrip())
+        if found is None:
+            return None
+        members[found.group(1)] = found.group(2)
+    return members if len(members) > 1 else None
+
+
 def _take_plain(reading: Reading, text: str) -> None:
     """Take a plain text: a program's last words, a text that begins as an error does, or a sentence to be weighed."""
     text = text.strip()
+    if "\n" in text and len(text) <= 2_048 and (members := _named_lines(text)) is not None:
+        _take_failing(reading, members)
+        return
     if _CRASHED.match(text) is not None:
         reading.kind = Kind.BROKEN
         reading.texts.append(text[:300])
@@ -532,6 +579,9 @@ def _read_success_text(reading: Reading, body: bytes, declared: str) -> None:
     elif _FORM_FAILS.search(body, 0, 1_024) is not None and not any(blank in body[:1_024] for blank in (b" ", b"\n")):
         _take_form(reading, _decoded(body[:4_096]))
         reading.reports_failure = True
+    elif len(body) <= 2_048 and _FORM_BODY.match(text) is not None:
+        reading.kind = Kind.FORM
+        _take_failing(reading, dict(parse_qsl(text)[:40]))
     else:
         reading.kind = Kind.TEXT
         if declared in {"", "text/plain", "text/html"}:
@@ -540,6 +590,10 @@ def _read_success_text(reading: Reading, body: bytes, declared: str) -> None:
 
 _GUARD: Final = re.compile(rb"\)\]\}'?,?[ \t]*\r?\n|for ?\((?:;;|;)\);")
 """What some vendors put before their JSON so that no script tag can run it."""
+_INI: Final = re.compile(rb"\s{0,8}\[[A-Z][A-Za-z ]{1,30}\]\s{0,4}\n")
+"""A heading over lines of members, which no JSON begins with."""
+_CALLBACK: Final = re.compile(rb"(?:/\*\*/)?\s{0,8}[A-Za-z_$][\w.$]{0,60}\s{0,4}\((?=\s{0,8}[{\[])")
+"""How JSON with padding begins: a function's call around it."""
 
 
 _ROWS_FIRST: Final = re.compile(
@@ -569,6 +623,8 @@ def read_success(exchange: Exchange, *, is_told: bool = False, lacks_records: bo
     body = exchange.body if len(exchange.body) <= LONGEST_BODY else exchange.body[:LONGEST_BODY]
     if body[:1] in {b")", b"f"} and (guard := _GUARD.match(body)) is not None:
         body = body[guard.end() :]
+    elif b"(" in body[:80] and (call := _CALLBACK.match(body)) is not None:
+        body = body[call.end() :].rstrip(_BLANK + b";").removesuffix(b")")
     start = body[:64].lstrip(_BLANK)[:1]
     if exchange.headers.get("grpc-status", "0") != "0":
         _take_headers(reading, exchange.headers)
@@ -576,7 +632,9 @@ def read_success(exchange: Exchange, *, is_told: bool = False, lacks_records: bo
         return reading
     if not start and (not body or body.isspace()):
         return reading
-    if start in {b"{", b"["}:
+    if start == b"[" and _INI.match(body) is not None:
+        _read_success_text(reading, body, "text/plain")
+    elif start in {b"{", b"["}:
         _read_success_json(reading, body.strip(_BLANK), is_told=is_told)
     elif start == b"<":
         _read_success_markup(reading, _decoded(body[:16_384]).lstrip(), _content_type(exchange))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from functools import lru_cache
 from itertools import islice
+from types import MappingProxyType
 from typing import Final
 
 from classifier.complaints import complains_exactly, complains_of, complains_of_code
@@ -17,6 +18,7 @@ from classifier.members import Collector, Role, Said, plain_name, words
 from classifier.wrapping import (
     BAD_WORDS,
     LIFE,
+    MAY_BE_ANYTHING,
     NO_WRAPPERS,
     WELL,
     is_empty,
@@ -52,24 +54,24 @@ def _either(spellings: str) -> str:
 
 
 _BLAMING: Final = _either(
-    "error errors err errs fault faults exception exceptions failure failures fail fatal erro erros errores "
+    "error errors err errs fault faults exception exceptions failure failures fail fatal erro erros errores errore "
     "erreur fehler"
 )
 _OF_THE_CALL: Final = _either(
     "status stat result results response responses resp rsp reply ret return rtn api service server query request req "
     "http call operation biz global system sys execution exec invocation auth authentication ws soap rpc gateway "
     "business main overall outcome processing processamento retorno respuesta resposta resultado reponse antwort "
-    "ergebnis estado statut cstat codigo"
+    "ergebnis estado statut cstat codigo codice esito rslt rspn state"
 )
 _VOICE: Final = _either(
     "display debug user developer dev full internal short long localized human validation friendly message msg text "
-    "sub additional more extended public"
+    "sub additional more extended public descrizione descricao descripcion"
 )
-_CODE_ENDS: Final = _either("code no num number type key class value tag")
+_CODE_ENDS: Final = _either("code cd no num number type key class value tag")
 _TEXT_ENDS: Final = _either(
     "str string text txt desc descr description msg msgs message messages info information reason reasons detail "
     "details explanation title note notes cause word words summary statement phrase hint remark list array notice why "
-    "mensagem mensaje meldung nachricht motivo descricao descripcion detalle detalhe"
+    "mensagem mensaje messaggio meldung nachricht motivo descricao descripcion descrizione detalle detalhe"
 )
 _BUILT: Final = re.compile(rf"(?:{_BLAMING}|{_OF_THE_CALL}|{_VOICE})*?(?:({_CODE_ENDS})|({_TEXT_ENDS}))?\d?\Z")
 _HAS_BLAME: Final = re.compile(rf"(?:{_BLAMING})")
@@ -77,7 +79,8 @@ _HAS_CALL: Final = re.compile(rf"(?:{_OF_THE_CALL}|code)")
 _GRANTS: Final = words(
     "ok success succeeded successful issuccess issuccessful issucceeded isok valid isvalid authenticated "
     "authorized "
-    "loggedin isauthenticated isauthorized login authpassed granted accepted flag"
+    "loggedin isauthenticated isauthorized login authpassed granted accepted flag "
+    "successyn successflag issuccessfull sucesso exito erfolg succes succeed suc"
 )
 _LETS_IN: Final = words("authenticated authorized loggedin isauthenticated isauthorized authpassed login")
 _BLAMES: Final = re.compile(
@@ -98,7 +101,7 @@ _ECHOES: Final = words(
     "transactid usage resource retryable isretryable serverversion ipscatver apiversion reqserialnum code "
     "requestparameters get searchparameters encoding format responsetime executiontime headers field location "
     "locations pointer property attribute extensions source param "
-    "processingtime elapsedtime tz"
+    "processingtime elapsedtime tz resolution solution suggestion suggestions remedy retryin"
 )
 _SIZES: Final = words(
     "total count totalcount totalresults totalrecords resultcount recordcount size page pages pagesize perpage "
@@ -134,6 +137,8 @@ _HEAD_ENDS: Final = (
     "reponse",
     "antwort",
     "ergebnis",
+    "responsemessage",
+    "responsemessages",
 )
 _HEADS: Final = words("d r data root message messages control login auth authentication logon signin") | frozenset(
     _HEAD_ENDS
@@ -148,10 +153,12 @@ def sort_of(name: str) -> Sort:  # noqa: C901, PLR0911, PLR0912 - one line and o
         return Sort.OTHER
     if plain == "xmotivo":
         plain = "motivo"  # how Brazilian fiscal documents mark texts
-    if plain in {"list", "array"}:
+    if plain in {"list", "array", "state"}:
         return Sort.OTHER
     if plain in _RECORDS or plain.endswith(_RECORD_ENDS):
         return Sort.RECORD
+    if plain.endswith(_CALL_IDS):
+        return Sort.ECHO
     if plain in _GRANTS:
         return Sort.GRANT
     if plain in _SIZES:
@@ -183,6 +190,8 @@ def sort_of(name: str) -> Sort:  # noqa: C901, PLR0911, PLR0912 - one line and o
     return Sort.STATUS if _HAS_CALL.search(plain) is not None else Sort.OTHER
 
 
+_CALL_IDS: Final = ("requestid", "traceid", "correlationid", "trackingid", "logid", "trid", "stid", "timestamp", "protocol")
+"""How names of what the call itself was given end: EPP's and registrars' transaction ids are among them."""
 _FAULT_IDS: Final = ("errorid", "errid", "faultid", "exceptionid")
 _EARLIER: Final = ("last", "previous", "recent", "latest")
 
@@ -211,6 +220,8 @@ def _is_error_list(name: str, entries: list[object]) -> bool:
             return False
         sorts = [sort_of(name) for name, value in islice(entry.items(), 20) if not is_empty(value)]
         strangers = sum(sort in {Sort.OTHER, Sort.SIZE} for sort in sorts)
+        if strangers and any(plain_name(name) in _ROW_IDS for name in entry):
+            return False
         if not is_of_the_call and not _TELLING.issuperset(sorts):
             return False
         if _TELLING.isdisjoint(sorts) or strangers * 4 > len(sorts):
@@ -218,8 +229,10 @@ def _is_error_list(name: str, entries: list[object]) -> bool:
     return True
 
 
+_ROW_IDS: Final = words("id uuid guid")
 _TELLING: Final = frozenset({Sort.FAULT, Sort.FAULT_CODE, Sort.CALL_CODE, Sort.TEXT})
 _ABOUT_THE_CALL: Final = _TELLING | {Sort.STATUS, Sort.GRANT}
+_HEAD_SORTS: Final = frozenset({Sort.STATUS, Sort.ECHO, Sort.TEXT})
 
 
 def _is_of_the_call(entry: object) -> bool:
@@ -318,7 +331,7 @@ class _Weighing:
         plain = plain_name(name)
         if is_empty(value) or (sort is Sort.ECHO and beside and plain not in _ACTS):
             return
-        is_head = _is_head(name) or (sort in {Sort.STATUS, Sort.ECHO} and not _is_named_after_a_thing(name))
+        is_head = _is_head(name) or (sort in _HEAD_SORTS and not _is_named_after_a_thing(name))
         is_thing = not (in_fault or sort is Sort.FAULT or is_head)
         if depth >= 4 or (is_thing and (beside > 1 or depth > 2 or _is_named_after_a_thing(name))):
             self.rows += 1
@@ -370,11 +383,15 @@ class _Weighing:
         if text.lstrip("-").isdecimal() and len(text) < 10:
             self._number(name, int(text), sort, in_fault=in_fault)
             return
+        if sort is Sort.BLAME and text.lower() in _FLAG_WORDS:
+            self._flag(name, sort, value=_FLAG_WORDS[text.lower()])
+            return
+        if sort is Sort.OTHER and text.lower() in BAD_WORDS and plain_name(name) == "state":
+            sort = Sort.STATUS
         if sort is Sort.OTHER or sort is Sort.SIZE or sort is Sort.BLAME:
-            if in_fault:
+            if in_fault or (plain_name(name) in _MAY_HOLD_WORDS and len(text) <= 120):
                 self._complain(text)
-            else:
-                self.strangers += 1
+            self.strangers += not in_fault
             return
         if sort is Sort.ECHO:
             if in_fault and " " in text:
@@ -428,6 +445,7 @@ class _Weighing:
             self._complain("not_authenticated")
         if sort is Sort.BLAME and value:
             self._collector.take("", name, Role.CODE)
+            self.complaints += _REFUSES.search(plain_name(name)) is not None
         if sort is Sort.GRANT or sort is Sort.STATUS:
             self.proofs += not value
             self.hard_proofs += not value
@@ -524,6 +542,16 @@ def _all_parts_fail(parts: list[object], whole: _Weighing) -> bool:
     return whole.is_in_parts
 
 
+_FLAG_WORDS: Final[Mapping[str, bool]] = MappingProxyType(
+    {"true": True, "yes": True, "y": True, "false": False, "no": False, "n": False}
+)
+_MAY_HOLD_WORDS: Final = words("data result payload body value content output")
+"""Names of data that hold what went wrong at some vendors, where something else says that it did."""
+_REFUSES: Final = re.compile(
+    r"(?:requires?|needs?)(?:re)?(?:login|auth)|(?:login|auth|authentication)required\Z|denied\Z|unauthorized\Z|throttled\Z|"
+    r"limit(?:exceeded|reached)\Z"
+)
+"""Flags that say by their name alone that a call was refused."""
 _NUMBERS_OF_THE_CALL: Final = frozenset({Sort.FAULT_CODE, Sort.CALL_CODE, Sort.STATUS, Sort.FAULT})
 _PLAIN_NUMBERS: Final = words("code status state number")
 _ENDS_BADLY: Final = re.compile(r"(?:ERROR|FAILED|FAILURE|DENIED|FAULT|REJECTED)\Z")
@@ -533,12 +561,118 @@ def error_alone(entries: list[object]) -> Said | None:
     """Return what a list of one entry says that is an error and nothing else (`[{"errorCode": …, "message": …}]`)."""
     if len(entries) != 1 or not isinstance(entries[0], dict):
         return None
-    is_named_so = any(sort_of(name) in _NAMED_AFTER_ERRORS for name in islice(entries[0], 10))
-    if not is_named_so or not _is_of_the_call(entries[0]):
+    entry = entries[0]
+    if not all(is_empty(value) or _is_of_an_error(name, value) for name, value in islice(entry.items(), 20)):
         return None
+    is_named_so = any(sort_of(name) in _NAMED_AFTER_ERRORS for name in islice(entry, 10))
     weighing = _Weighing()
-    weighing.walk(entries[0], 1, in_fault=False)
-    return weighing.said if weighing.fails and weighing.proofs and not weighing.strangers else None
+    weighing.walk(entry, 1, in_fault=is_named_so)
+    if is_named_so:
+        has_sentence = any(" " in text for text in weighing.said.texts)
+        return weighing.said if has_sentence or weighing.complaints else None
+    # A code and a sentence may be a row of codes: so both must complain, and a number does not.
+    is_told = weighing.complaints > 1 and weighing.texts > 0 and not weighing.hard_proofs
+    return weighing.said if is_told and len(entry) == 2 else None
+
+
+def _is_of_an_error(name: str, value: object) -> bool:
+    sort = sort_of(name)
+    if sort is Sort.ECHO:
+        return isinstance(value, str) and plain_name(name) not in _WHEN
+    if isinstance(value, (dict, list)):
+        return sort is Sort.FAULT
+    return sort in _ABOUT_THE_CALL
+
+
+_WHEN: Final = words("timestamp time date datetime ts t duration took elapsed")
+"""Echoes that a row of a log has, and an error in place of rows has none."""
+_CONTAINERS: Final = words(
+    "items imdata data results result response rows row records record values value entries list output objects "
+    "resources return payload body root d"
+)
+
+
+def lone_error(document: Mapping[str, object]) -> Said | None:
+    """Return what the only row of a page says where it is an error in place of rows (`{"Items": [{"Error": …}]}`)."""
+    rows: list[object] | None = None
+    for name, value in islice(document.items(), 12):
+        if isinstance(value, list) and value:
+            if rows is not None or plain_name(name) not in _CONTAINERS:
+                return None
+            rows = value
+        elif not (is_empty(value) or sort_of(name) in _BESIDE_ROWS) or isinstance(value, dict):
+            return None
+    if rows is None or len(rows) != 1 or not isinstance(rows[0], dict):
+        return None
+    named = [value for name, value in islice(rows[0].items(), 10) if plain_name(name) in _ERRORS_OWN]
+    is_whole = any(isinstance(value, dict) or (len(rows[0]) > 2 and " " not in str(value)) for value in named)
+    return error_alone(rows) if is_whole else None
+
+
+_ERRORS_OWN: Final = frozenset({"error", "fault", "errorcode", "exception"})
+_BESIDE_ROWS: Final = frozenset({Sort.SIZE, Sort.ECHO})
+
+
+def grave_messages(document: Mapping[str, object]) -> Said | None:
+    """Return what a reply says that is nothing but messages of a grave kind (`{"messages": [{"type": "FATAL", …}]}`).
+
+    Rows of a log have times and numbers of their own, so these entries hold a kind, a code and a sentence alone.
+    """
+    filled = [(name, value) for name, value in islice(document.items(), 8) if not is_empty(value)]
+    if len(filled) != 1:
+        return None
+    ((name, entries),) = filled
+    if plain_name(name) not in _MESSAGES or not isinstance(entries, list) or not 1 <= len(entries) <= 3:
+        return None
+    said = Said()
+    collector = Collector(said)
+    for entry in entries:
+        if not isinstance(entry, dict) or not _is_grave(entry):
+            return None
+        collector.into(entry)
+    return said if said.texts else None
+
+
+def _is_grave(entry: Mapping[str, object]) -> bool:
+    kinds = 0
+    for name, value in islice(entry.items(), 12):
+        plain = plain_name(name)
+        if plain in _KINDS:
+            if not isinstance(value, str) or value.lower() not in _GRAVE:
+                return False
+            kinds += 1
+        elif not (is_empty(value) or (isinstance(value, (str, int)) and sort_of(name) in _TELLING)):
+            return plain in {"code", "source"} and isinstance(value, (str, int))
+    return kinds > 0
+
+
+_MESSAGES: Final = words("messages message notifications notices")
+_KINDS: Final = words("type severity level kind messagetype severitycode")
+_GRAVE: Final = words("error fatal critical exception failure fail")
+
+
+def unlisted(document: Mapping[str, object]) -> Mapping[str, object]:
+    """Return an object without the lists of one that some converters from XML put around every element, and inside.
+
+    What has but one such level stays as it is: that is a page with one row.
+    """
+    if not any(isinstance(value, list) and value and isinstance(value[0], dict) for value in document.values()):
+        return document
+    return _unlisted(document, 0) or document
+
+
+def _unlisted(document: Mapping[str, object], depth: int) -> Mapping[str, object] | None:
+    plain: dict[str, object] = {}
+    if depth > 5 or len(document) > 40:
+        return None
+    for name, value in document.items():
+        if not isinstance(value, list) or len(value) != 1:
+            return None
+        only = value[0]
+        plain[name] = _unlisted(only, depth + 1) if isinstance(only, dict) else only
+        if isinstance(only, dict) and not plain[name]:
+            return None
+    return plain
 
 
 _NAMED_AFTER_ERRORS: Final = frozenset({Sort.FAULT, Sort.FAULT_CODE})
@@ -602,6 +736,9 @@ def failure_told(document: Mapping[str, object], *, lacks_records: bool = False)
 
     lacks_records: the caller knows that records should be there and are not, so that less proof is needed.
     """
+    told = [name for name, value in islice(document.items(), 8) if not is_empty(value) and sort_of(name) is not Sort.ECHO]
+    if told and len(told) < 8 and all(plain_name(name) in MAY_BE_ANYTHING for name in told):
+        return None
     weighing = _Weighing()
     weighing.walk(document, 0, in_fault=False)
     return weighing.said if weighing.fails or (lacks_records and weighing.is_no_page) else None

@@ -15,6 +15,8 @@ from classifier.vocabulary import HealthName, Phase
 
 _MOST_CODES: Final = 12
 _MOST_TEXTS: Final = 8
+_LONGEST_SPELLED: Final = 32
+"""A text this short may be a listed code in words: `Invalid key` is `invalid_key`."""
 _MOST_WORDS: Final = 80
 """Words of all texts together: what is to be said of an error is said by then, and a hostile answer costs no more."""
 
@@ -109,6 +111,15 @@ def _key(code: str) -> str:
     return next((part for part in parts if len(part) > 8 and part in BY_CODE and not BY_CODE[part].weak), key)
 
 
+def _spelled(text: str) -> list[tuple[str, str]]:
+    """Return the listed code on credentials that a text is, in words, as a list of one; else an empty one."""
+    key = squashed(text)
+    rule = BY_CODE.get(key)
+    if rule is None or rule.weak or REASONS[rule.reason].name is not HealthName.UNAUTHORIZED:
+        return []
+    return [(key, text)]
+
+
 class Signals:
     """An answer's findings. Each is looked for when it is first asked for, and kept."""
 
@@ -120,6 +131,8 @@ class Signals:
         self._without = without
         self.where = where_of(reading)
         self._keys = [(_key(code), code) for code in reading.codes[:_MOST_CODES]]
+        if self.where is Where.BAD and len(reading.texts) == 1 and len(reading.texts[0]) <= _LONGEST_SPELLED:
+            self._keys.extend(_spelled(reading.texts[0]))
         self._strong: CodeHit | _Unasked | None = _YET
         self._weak: CodeHit | _Unasked | None = _YET
         self._code_words: PhraseHit | _Unasked | None = _YET

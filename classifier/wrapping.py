@@ -30,6 +30,8 @@ PAGING: Final = words(
     "total totalcount count next nextpage nextpagetoken nextcursor cursor hasmore page perpage pagesize offset limit "
     "pagination paging totalpages totalresults"
 )
+MAY_BE_ANYTHING: Final = words("text description title summary")
+"""Names of sentences that are as often what was asked for as what is said of the call."""
 SAYINGS: Final = words("msg message messages")
 WRAPPERS: Final = words("response result d body payload root envelope output serviceresponse operation return ret")
 WRAPPER_ENDS: Final = ("response", "result", "resp")
@@ -127,6 +129,8 @@ def _is_error_entry(entry: object) -> bool:
     if not isinstance(entry, dict) or not entry:
         return False
     names = [plain_name(name) for name, part in entry.items() if not is_empty(part)]
+    if "id" in names and any(name not in _ERROR_ENTRY and not name.endswith(NO_TEXT_ENDS) for name in names):
+        return False  # a row on an error
     if not names or (ENTRY_TELLS.isdisjoint(names) and not any(name.endswith(NO_TEXT_ENDS) for name in names)):
         return False
     shaped = sum(name in _ERROR_ENTRY or name.endswith(NO_TEXT_ENDS) for name in names)
@@ -223,8 +227,17 @@ class Top:
 
         A record with an error in it is data.
         """
-        has_name = any(name in _NAMING or (name.endswith("id") and name not in ENVELOPE) for name in self.members)
-        return 2 if has_name else 3
+        return 2 if self.has_name else 3
+
+    @property
+    def has_name(self) -> bool:
+        """Whether a member names a thing: an id, a host, an address."""
+        return any(name in _NAMING or (name.endswith("id") and name not in ENVELOPE) for name in self.members)
+
+    @property
+    def lacks_data(self) -> bool:
+        """Whether a member that should hold data is there and empty."""
+        return any(name in self.members and is_empty(self.members[name]) for name in DATA)
 
     @property
     def denials(self) -> int:
@@ -252,8 +265,11 @@ class Top:
     @property
     def is_record(self) -> bool:
         """Whether the members look like those of one record: it has an id or a name, or leads a life of its own."""
-        if "id" in self.members or "name" in self.members:
-            return True
+        return "id" in self.members or "name" in self.members or self.leads_a_life
+
+    @property
+    def leads_a_life(self) -> bool:
+        """Whether its status is one of a thing rather than of a call."""
         return any(
             isinstance(value, str) and value.lower() in LIFE
             for value in (self.members.get("status"), self.members.get("state"))

@@ -116,6 +116,17 @@ def test_a_connection_whose_server_went_away_is_replaced(database: Database, fre
         assert db.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_the_connection_that_was_given_back_last_is_lent_first(database: Database) -> None:
+    with contextlib.ExitStack() as at_once:
+        lent = [at_once.enter_context(database.connection()) for _ in range(4)]
+        assert len({one.info.backend_pid for one in lent}) == 4
+    used = []
+    for _ in range(8):
+        with database.connection() as db:
+            used.append(db.info.backend_pid)
+    assert used == [lent[0].info.backend_pid] * 8  # an exit stack gives back in reverse
+
+
 def test_no_transaction_may_idle_and_no_statement_run_for_ever(database: Database) -> None:
     with database.connection() as db:
         shown = [

@@ -14,6 +14,7 @@ from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from web.api.arguments import Plan
 from web.problems import Fault, Problem, pointer_of, unacceptable
 
 DEEPEST: Final = 64
@@ -25,9 +26,10 @@ class Route(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request: the checks, then the handler."""
-        handle = super().get_route_handler()
-        known = tuple(sorted(set(_query_names(self.dependant))))
         takes_body = self.body_field is not None
+        is_known = not takes_body and Plan.knows(self.dependant)
+        handle = Plan(self.dependant).answered if is_known else super().get_route_handler()
+        known = tuple(sorted(set(_query_names(self.dependant))))
 
         async def checked(request: Request) -> Response:
             _check_query(request, known)
