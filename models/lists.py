@@ -104,12 +104,22 @@ class ConnectionFilter:
         return any(asked is not None for asked in (self.health, self.status, self.owner, self.reason, self.since))
 
 
-def _walk(table: str, columns: tuple[str, ...], values: tuple[str, ...], order: Order, besides: str = "TRUE") -> str:
+def _walk(
+    table: str,
+    columns: tuple[str, ...],
+    values: tuple[str, ...],
+    order: Order,
+    *,
+    besides: str = "TRUE",
+    scope: tuple[str, ...] = (),
+) -> str:
     """Return the first ids after a place, from one place of one index.
 
     The place is a range of whole rows, not `column = value`: with an equality the planner knows that the order is that
     of the ids alone, and for a value it has no statistics of (a generic plan) it walks the primary key and filters,
     which takes a second where few rows match. No other index has this order, so it cannot go astray.
+    scope: columns before those, which are equal to the parameters of their names. They tell the index from others that
+    begin alike, and leave the order as it is.
     """
     key = ("since", "connection_id") if order.is_by_since else ("connection_id",)
     after, last = (tuple(f"%({end}_{part})s" for part in key) for end in ("after", "last"))
@@ -119,7 +129,7 @@ def _walk(table: str, columns: tuple[str, ...], values: tuple[str, ...], order: 
       SELECT {", ".join(key)} FROM {table}
        WHERE ({", ".join(listed)}) {beyond} ({", ".join((*values, *after))})
          AND ({", ".join(listed)}) {within} ({", ".join((*values, *last))})
-         AND {besides}
+         AND {" AND ".join((*(f"{column} = %({column})s" for column in scope), besides))}
        ORDER BY {", ".join(each + direction for each in listed)} LIMIT %(reach)s"""  # noqa: S608 - constants
 
 
@@ -132,28 +142,20 @@ def _ordered(order: Order, of: str) -> str:
 # In a list the evidence, which may be 64 KiB, stays where it is.
 _LISTED: Final = HEALTH_COLUMNS.replace("h.evidence", "NULL::jsonb")
 
-_REST: Final = """h.listed_as = ANY(%(names)s) AND h.connection_state = ANY(%(states)s)
-                  AND (%(vendor)s::text IS NULL OR h.vendor = %(vendor)s)
-                  AND (%(organization_id)s::uuid IS NULL OR h.organization_id = %(organization_id)s)
-                  AND (%(reason)s::text IS NULL OR h.reason = %(reason)s)"""
+# LIMIT 1 again: as EXISTS it may become a join, for which all of health is read.
+_OF_IDENTIFIER: Final = """identifier IS NOT NULL AND (
+           SELECT TRUE FROM health h WHERE h.connection_id = connection.connection_id
+              AND h.listed_as = ANY(%(names)s) AND h.connection_state = ANY(%(states)s)
+              AND (%(vendor)s::text IS NULL OR h.vendor = %(vendor)s)
+              AND (%(organization_id)s::uuid IS NULL OR h.organization_id = %(organization_id)s)
+              AND (%(reason)s::text IS NULL OR h.reason = %(reason)s) LIMIT 1)"""
+_OF_VENDOR: Final = "(%(vendor)s::text IS NULL OR vendor = %(vendor)s)"
 
 
-def _that_fits(table: str) -> str:
-    """Return the condition that a connection, found by a walk along a table, is one of those that are asked for."""
-    # LIMIT 1 again: as EXISTS it may become a join, for which all of health is read. And a row is looked at only once
-    # the walk has come to it: with plain conditions the planner, which does not know how many rows a value has, reads
-    # all of them and sorts them, which takes a second where it is a common one.
-    return f"(SELECT TRUE FROM health h WHERE h.connection_id = {table}.connection_id AND {_REST} LIMIT 1)"  # noqa: S608 - put together from this module's constants
-
-
-def _by_health(scope: tuple[str, ...], order: Order) -> str:
+def _by_health(scope: tuple[str, ...], order: Order, besides: str = "TRUE") -> str:
     """Return the walk along health's indexes: a short one for each name and state, merged."""
-    walk = _walk(
-        "health",
-        (*scope, "listed_as", "connection_state"),
-        (*(f"%({column})s" for column in scope), "asked.name", "asked.state"),
-        order,
-    )
+    columns, values = ("listed_as", "connection_state"), ("asked.name", "asked.state")
+    walk = _walk("health", columns, values, order, besides=besides, scope=scope)
     key = "found.since, found.connection_id" if order.is_by_since else "found.connection_id"
     return f"""
     SELECT {key}
@@ -168,21 +170,18 @@ _BY_HEALTH: Final = {
     "vendor": ("vendor",),
     "organization, vendor": ("organization_id", "vendor"),
 }
+_BY_REASON: Final = {"reason": ("reason",), "organization, reason": ("organization_id", "reason")}
 
 
 @cache
 def list_statement(walk: str, order: Order) -> Statement:
     """Return the statement of a list. walk: as `walk_for` names it."""
-    if walk in _BY_HEALTH:
-        ids = _by_health(_BY_HEALTH[walk], order)
-    elif walk == "identifier":
-        fits = f"identifier IS NOT NULL AND {_that_fits('connection')}"
-        ids = _walk("connection", ("identifier",), ("%(identifier)s",), order, fits)
-    elif walk == "reason":
-        ids = _walk("health", ("reason",), ("%(reason)s",), order, _that_fits("health"))
+    if walk == "identifier":
+        ids = _walk("connection", ("identifier",), ("%(identifier)s",), order, besides=_OF_IDENTIFIER)
+    elif walk in _BY_REASON:
+        ids = _by_health(_BY_REASON[walk], order, _OF_VENDOR)
     else:
-        by = ("organization_id", "reason")
-        ids = _walk("health", by, tuple(f"%({column})s" for column in by), order, _that_fits("health"))
+        ids = _by_health(_BY_HEALTH[walk], order)
     page = f"(SELECT * FROM ({ids}) walked {_ordered(order, 'walked')} LIMIT %(limit)s OFFSET %(offset)s) page"  # noqa: S608 - constants
     return Statement(VIEW.format(health=_LISTED, source=page, order=_ordered(order, "page")))
 

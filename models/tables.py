@@ -304,8 +304,18 @@ health = _table(
         "since",
         "connection_id",
     ),
-    sa.Index("ix_health_reason", "reason", "connection_id"),
-    sa.Index("ix_health_organization_reason", "organization_id", "reason", "connection_id"),
+    sa.Index(
+        "ix_health_reason", "reason", "listed_as", "connection_state", "connection_id", postgresql_include=["vendor"]
+    ),
+    sa.Index(
+        "ix_health_organization_reason",
+        "organization_id",
+        "reason",
+        "listed_as",
+        "connection_state",
+        "connection_id",
+        postgresql_include=["vendor"],
+    ),
     settings={"fillfactor": "70", **_HOT},
 )
 
