@@ -74,6 +74,12 @@ class _Page:
     digests: dict[str, bytes]
     params: dict[str, Any]
 
+    @property
+    def whole(self) -> bytes:
+        """Return one digest of all that a pass of this page alone would leave: ids, payloads and cursor."""
+        parts = (self.params["ids"].encode(), self.params["digests"], repr(self.params["state"]).encode())
+        return hashlib.sha256(b"\n\n".join(parts)).digest()
+
     @classmethod
     def of(
         cls, key: RunKey, data_type: str, records: Sequence[RecordLike], cursor: Mapping[str, object] | None
@@ -136,6 +142,9 @@ WITH me AS MATERIALIZED (
   DELETE FROM sighting g USING me, connection_sched s
    WHERE g.connection_id = me.connection_id AND g.data_type = %(data_type)s AND g.run_seq < %(run_seq)s
      AND s.connection_id = me.connection_id AND (NOT g.covered OR g.run_seq <= s.succeeded_seq)
+), stirred AS (
+  UPDATE cursor c SET pass_digest = NULL FROM me
+   WHERE c.connection_id = me.connection_id AND c.data_type = %(data_type)s AND c.pass_digest IS NOT NULL
 ), asked AS MATERIALIZED (
   SELECT string_to_array(%(ids)s, E'\\n') AS ids
 ), noted AS (
@@ -216,44 +225,22 @@ UPDATE record r
  WHERE r.connection_id = %(connection_id)s AND r.data_type = %(data_type)s AND r.record_id = u.record_id
    AND r.gone_at IS NULL""")
 
+# Of a pass that had one page, the digest is kept: until something else lands, its records are what lives.
 _END_PASS: Final = Statement("""
 WITH dropped AS (
-  DELETE FROM sighting WHERE connection_id = %(connection_id)s AND data_type = %(data_type)s
+  DELETE FROM sighting WHERE connection_id = %(connection_id)s AND data_type = %(data_type)s RETURNING 1
+), whole AS (
+  SELECT CASE WHEN count(*) <= 1 THEN %(whole)s::bytea END AS digest FROM dropped
 )
-INSERT INTO cursor AS c (connection_id, data_type, run_seq, updated_at, last_pass_at, last_pass_seq)
-VALUES (%(connection_id)s, %(data_type)s, %(run_seq)s, now(), now(), %(run_seq)s)
-ON CONFLICT (connection_id, data_type) DO UPDATE SET last_pass_at = now(), last_pass_seq = excluded.last_pass_seq""")
-
-
-# The commonest page of all: the only one of a full pass, and everything on it as it was. Then nothing is written, and
-# that the pass met it all is noted with the end of the run. A row comes back only where the run is current. The records
-# are found by the parameter and not by the run's row: so one partition is made ready and not all of them.
-_IS_CALM: Final = Statement(f"""
-SELECT CASE
-    WHEN EXISTS (SELECT FROM sighting g WHERE g.connection_id = r.connection_id AND g.data_type = %(data_type)s)
-      THEN FALSE
-    WHEN NOT EXISTS (SELECT FROM cursor c
-                      WHERE c.connection_id = r.connection_id AND c.data_type = %(data_type)s
-                        AND c.last_pass_at IS NOT NULL
-                        AND (%(state)s::jsonb IS NULL OR c.state IS NOT DISTINCT FROM %(state)s::jsonb))
-      THEN FALSE
-    ELSE (SELECT count(*) = cardinality(a.ids) AND COALESCE(bool_and(COALESCE(
-                   k.digest = substr(%(digests)s::bytea,
-                                     (array_position(a.ids, k.record_id) - 1) * {DIGEST_BYTES} + 1,
-                                     {DIGEST_BYTES}), FALSE)), TRUE)
-            FROM (SELECT x.record_id, x.digest FROM record x
-                   WHERE x.connection_id = %(connection_id)s AND x.data_type = %(data_type)s AND x.gone_at IS NULL
-                   LIMIT cardinality(a.ids) + 1) k)
-    END
-  FROM run r CROSS JOIN (SELECT string_to_array(%(ids)s, E'\\n') AS ids) a
- WHERE r.connection_id = %(connection_id)s AND r.run_seq = %(run_seq)s AND r.worker_id = %(worker_id)s
-""")  # noqa: S608 - put together from this module's constants
+INSERT INTO cursor AS c (connection_id, data_type, run_seq, updated_at, last_pass_at, last_pass_seq, pass_digest,
+                         pass_digest_seq)
+SELECT %(connection_id)s, %(data_type)s, %(run_seq)s, now(), now(), %(run_seq)s, digest, %(run_seq)s FROM whole
+ON CONFLICT (connection_id, data_type)
+  DO UPDATE SET last_pass_at = now(), last_pass_seq = excluded.last_pass_seq, pass_digest = excluded.pass_digest,
+                pass_digest_seq = excluded.pass_digest_seq""")
 
 STRAIGHT: Final = 100
 """From so many new records on, a page's go straight into the table; for fewer, the point to come back to costs more."""
-
-CALM_PAGE: Final = 100
-"""Up to so many records a page is looked at for being calm; a larger one costs more to look at than it saves."""
 
 
 def land_page(
@@ -264,22 +251,20 @@ def land_page(
     *,
     cursor: Mapping[str, object] | None,
     full_pass: bool,
+    last_pass: bytes | None = None,
 ) -> Landed:
     """Store one page and the cursor read with it, in the caller's transaction.
 
     cursor: None leaves the stored one as it is; full_pass: this is the last page of a pass that met every record there
     is, so records that no page of the pass has met are gone. A pass may go over several runs, as far as each went on
-    from the cursor that the one before had stored. Raises FencedError where the run is no longer current.
+    from the cursor that the one before had stored. last_pass: what the claim knew of the last one
+    (`ClaimedRun.passes`), for the run's first page of the data type and no other: where the page is the only one of a
+    full pass and equal to that, the database is not asked at all, and whether the run is still current is for its end
+    to find out. Raises FencedError where the run is no longer current.
     """
     page = _Page.of(key, data_type, records, cursor)
-    if full_pass and len(page.payloads) <= CALM_PAGE:
-        answer = row(db, _IS_CALM, page.params)
-        if answer is None:
-            raise FencedError(key.connection_id, key.run_seq)
-        if answer[0]:
-            return Landed(
-                unchanged=len(page.payloads), duplicates=len(records) - len(page.payloads), met_unchanged=True
-            )
+    if full_pass and last_pass is not None and last_pass == page.whole:
+        return Landed(unchanged=len(page.payloads), duplicates=len(records) - len(page.payloads), met_unchanged=True)
     with atomic(db):
         return _land(db, key, data_type, page, cursor, total=len(records), full_pass=full_pass)
 
@@ -311,7 +296,7 @@ def _land(
     if full_pass:
         db.execute(_FULL_PASS_LIMIT)
         gone = affected(db, _MARK_GONE, params)
-        affected(db, _END_PASS, params)
+        affected(db, _END_PASS, {**params, "whole": page.whole})
     return Landed(
         new=len(new),
         changed=len(changed),
@@ -378,7 +363,9 @@ def reset_cursor(db: Connection[Any], connection_id: UUID, data_type: str | None
     which = b"connection_id = %(connection_id)s AND (%(data_type)s::text IS NULL OR data_type = %(data_type)s)"
     with atomic(db):
         affected(db, b"DELETE FROM sighting WHERE " + which, params)
-        return affected(db, b"UPDATE cursor SET state = NULL WHERE state IS NOT NULL AND " + which, params)
+        return affected(
+            db, b"UPDATE cursor SET state = NULL, pass_digest = NULL WHERE state IS NOT NULL AND " + which, params
+        )
 
 
 _LIST: Final = Statement("""

@@ -57,8 +57,9 @@ class ClaimedRun:
 
     scheduled_for: when it was due; skipped_slots: slots of the grid that passed without a run of their own before this
     one; deadline_at: the budget (timeout_secs) and GRACE_S after started_at; health_name, health_reason and
-    consecutive_failures: as they stood at the claim, None and 0 before the first finished run; sealed, cursors: read in
-    the same breath, for a run that only finds everything as it was has no other reason to ask.
+    consecutive_failures: as they stood at the claim, None and 0 before the first finished run; sealed, cursors, passes:
+    read in the same breath, for a run that only finds everything as it was has no other reason to ask. passes: of data
+    types of which the run before made a full pass of one page, its digest (`records.land_page`).
     """
 
     key: RunKey
@@ -78,6 +79,7 @@ class ClaimedRun:
     consecutive_failures: int
     sealed: Sealed | None = field(default=None, repr=False)
     cursors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    passes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,8 +189,9 @@ claimed AS (
 SELECT begun.connection_id, run_seq, organization_id, vendor, trigger, scheduled_for, skipped_slots, cred_version,
        timeout_secs, refresh_interval_secs, options, now(), now() + make_interval(secs => timeout_secs + {GRACE_S}),
        name, reason, consecutive_failures, k.key_id, k.sealed,
-       (SELECT jsonb_object_agg(u.data_type, u.state) FROM cursor u
-         WHERE u.connection_id = {its} AND u.state IS NOT NULL)
+       (SELECT jsonb_object_agg(u.data_type, jsonb_build_array(u.state,
+                 CASE WHEN u.pass_digest_seq = begun.run_seq - 1 THEN encode(u.pass_digest, 'hex') END))
+          FROM cursor u WHERE u.connection_id = {its})
   FROM begun LEFT JOIN {credential}
 """  # noqa: S608 - put together from this module's constants
 
@@ -518,7 +521,8 @@ WITH ended AS (
    WHERE s.connection_id = %(connection_id)s AND s.active_seq = (SELECT e.run_seq FROM ended e)
 ), met AS (
   UPDATE cursor c
-     SET last_pass_at = greatest(c.last_pass_at, (SELECT e.started_at FROM ended e)), last_pass_seq = %(run_seq)s
+     SET last_pass_at = greatest(c.last_pass_at, (SELECT e.started_at FROM ended e)), last_pass_seq = %(run_seq)s,
+         pass_digest_seq = %(run_seq)s
    WHERE c.connection_id = (SELECT e.connection_id FROM ended e) AND c.data_type = ANY(%(met_unchanged)s::text[])
 ), {_keep(_IN_PARAMETERS, "ended e")}, {
     _judge(
@@ -836,6 +840,7 @@ def queue_stats(db: Connection[Any]) -> QueueStats:
 
 def _claimed(found: tuple[Any, ...], worker_id: UUID) -> ClaimedRun:
     name = found[13]
+    known = found[18] or {}
     return ClaimedRun(
         key=RunKey(connection_id=found[0], run_seq=found[1], worker_id=worker_id),
         organization_id=found[2],
@@ -853,5 +858,6 @@ def _claimed(found: tuple[Any, ...], worker_id: UUID) -> ClaimedRun:
         health_reason=found[14],
         consecutive_failures=found[15],
         sealed=None if found[16] is None else Sealed(key_id=found[16], data=bytes(found[17])),
-        cursors=found[18] or {},
+        cursors={data_type: state for data_type, (state, _) in known.items() if state is not None},
+        passes={data_type: bytes.fromhex(digest) for data_type, (_, digest) in known.items() if digest is not None},
     )

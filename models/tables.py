@@ -417,6 +417,8 @@ cursor = _table(
     sa.Column("updated_at", _time(), nullable=False),
     sa.Column("last_pass_at", _time()),
     sa.Column("last_pass_seq", sa.BigInteger),
+    sa.Column("pass_digest", BYTEA),
+    sa.Column("pass_digest_seq", sa.BigInteger),
 )
 
 # gone_at NULL: the record lives. last_seen_at is set when it goes; a living record was last seen by the last complete

@@ -143,7 +143,7 @@ def _read(  # noqa: PLR0917 - one data type of one run needs all of them
     try:
         for page in connector.pull(session, name, run.cursors.get(name)):
             reading.skipped.extend(page.skipped)
-            reading.add(_landed(station, run, name, page))
+            reading.add(_landed(station, run, name, page, is_first=reading.pages == 0))
         reading.ended = True
     except FencedError as error:
         raise RunStopped(StopReason.SUPERSEDED) from error
@@ -159,13 +159,16 @@ def _read(  # noqa: PLR0917 - one data type of one run needs all of them
         reading.endpoint = newest.endpoint if newest is not None else None
 
 
-def _landed(station: Station, run: ClaimedRun, data_type: str, page: Page) -> Landed:
+def _landed(station: Station, run: ClaimedRun, data_type: str, page: Page, *, is_first: bool) -> Landed:
     """Store a page, with another try where it stood in somebody's way: that says nothing of the vendor."""
     rows = [RecordRow(id=record.id, payload=record.payload) for record in page.records]
+    last_pass = run.passes.get(data_type) if is_first else None
     for pause_s in (*_CONFLICT_PAUSES_S, None):
         try:
             with station.database.connection() as db:
-                return records.land_page(db, run.key, data_type, rows, cursor=page.cursor, full_pass=page.full_pass)
+                return records.land_page(
+                    db, run.key, data_type, rows, cursor=page.cursor, full_pass=page.full_pass, last_pass=last_pass
+                )
         except CONFLICT:
             if pause_s is None:
                 raise

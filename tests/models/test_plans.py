@@ -114,7 +114,7 @@ def hot(connection_id: UUID) -> dict[str, tuple[Statement, dict[str, Any]]]:
         ),
         "reap": (runs._REAP, {"limit": 500, "reaper": None, "held_for_s": 0.0}),
         "land": (records._COMPARE, page),
-        "look whether a page is calm": (records._IS_CALM, page),
+        "end a pass": (records._END_PASS, {**page, "whole": bytes(32)}),
         "reserve": (limits._RESERVE, {"scope_key": "s", "per_ms": [0], "width_us": [1], "most": [1], "want": 1}),
         "checks: what waits": (checks._QUEUES, {"rehint_after_s": 60.0, "most": checks.COUNTED}),
         "checks: orphans": (checks._ORPHANS, {"patience_s": 30.0, "most": checks.COUNTED, "listed": 10}),
@@ -132,7 +132,7 @@ def test_no_hot_statement_reads_a_big_table_whole(crowded: psycopg.Connection[An
         if name not in ("trigger", "view"):  # the doors use those as well
             crowded.execute("SET LOCAL enable_seqscan = off")  # as a worker's sessions have it
         # As in use: runs are on, some of them by a worker that is gone.
-        if name in ("finish", "interrupt a worker", "reap", "land", "look whether a page is calm"):
+        if name in ("finish", "interrupt a worker", "reap", "land", "end a pass"):
             claimed = runs.claim_due(crowded, worker_id=WORKER, limit=400)
             assert len(claimed) == 400
             run = runs.claim(crowded, some_id, worker_id=WORKER, due_only=False)

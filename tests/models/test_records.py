@@ -24,14 +24,22 @@ class Lander:
         self.world, self.healthy = world, healthy
         self.connection_id: UUID = world.connection().connection_id
         self.worker_id = world.worker()
-        self.key: RunKey = world.running(self.connection_id, self.worker_id).key
+        self.begin_run()
+
+    def begin_run(self) -> None:
+        run = self.world.running(self.connection_id, self.worker_id)
+        self.key: RunKey = run.key
+        self.passes = dict(run.passes)
         self.met: list[str] = []
 
     def land(
         self, page: Mapping[str, Any], *, cursor: Any = None, full_pass: bool = False, data_type: str = "alerts"
     ) -> Landed:
         rows = [RecordRow(id=one, payload={"v": value}) for one, value in page.items()]
-        landed = records.land_page(self.world.db, self.key, data_type, rows, cursor=cursor, full_pass=full_pass)
+        last_pass = self.passes.pop(data_type, None)  # of use to the first page alone
+        landed = records.land_page(
+            self.world.db, self.key, data_type, rows, cursor=cursor, full_pass=full_pass, last_pass=last_pass
+        )
         self.met = [data_type] if landed.met_unchanged else []
         return replace(landed, met_unchanged=False)
 
@@ -40,7 +48,7 @@ class Lander:
             assert runs.finish(self.world.db, self.key, replace(self.healthy, met_unchanged=self.met))
         else:
             assert runs.interrupt(self.world.db, self.key, reason="cut")
-        self.key = self.world.running(self.connection_id, self.worker_id).key
+        self.begin_run()
 
     def living(self, data_type: str = "alerts") -> dict[str, Any]:
         return {
@@ -405,9 +413,61 @@ def test_the_last_of_several_pages_ends_the_pass_even_if_it_held_everything(land
 def test_a_record_that_is_gone_is_not_taken_for_one_that_is_there(lander: Lander) -> None:
     lander.land({"a": 1, "b": 1}, full_pass=True)
     lander.land({"a": 1}, full_pass=True)
+    lander.next_run("succeeded")
     assert lander.land({"a": 1, "b": 1}, full_pass=True) == Landed(changed=1, unchanged=1)
+    lander.next_run("succeeded")
     assert lander.land({"a": 1, "b": 1}, full_pass=True) == Landed(unchanged=2)
     assert lander.met == ["alerts"]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        pytest.param(lambda lander: lander.land({"c": 1}), id="a page that came after the pass, in the same run"),
+        pytest.param(lambda lander: lander.land({}), id="an empty one"),
+        pytest.param(
+            lambda lander: (lander.next_run("succeeded"), lander.land({"c": 1})), id="a run that did not end its pass"
+        ),
+        pytest.param(
+            lambda lander: (lander.next_run("succeeded"), lander.next_run("interrupted")), id="a run that met nothing"
+        ),
+        pytest.param(
+            lambda lander: (
+                lander.next_run("succeeded"),
+                lander.land({"a": 1}),
+                lander.land({"b": 1}, full_pass=True),
+                lander.land({"a": 1}),
+            ),
+            id="passes of several pages",
+        ),
+        pytest.param(
+            lambda lander: records.reset_cursor(lander.world.db, lander.connection_id), id="a cursor that was reset"
+        ),
+    ],
+)
+def test_a_pass_is_known_until_anything_else_comes_between(lander: Lander, between: Any) -> None:
+    lander.land({"a": 1, "b": 1}, cursor={"p": 1}, full_pass=True)
+    between(lander)
+    lander.next_run("succeeded")
+    assert lander.passes == {}
+    lander.land({"a": 1, "b": 1}, cursor={"p": 1}, full_pass=True)
+    assert lander.met == []
+    assert lander.living() == {"a": 1, "b": 1}
+    lander.next_run("succeeded")
+    assert lander.passes != {}
+
+
+def test_a_run_of_the_code_before_makes_a_pass_useless_and_not_wrong(lander: Lander) -> None:
+    """It ends its passes without a word on their digest."""
+    lander.land({"a": 1}, full_pass=True)
+    lander.next_run("succeeded")
+    lander.land({"a": 2}, full_pass=True)
+    lander.world.db.execute(
+        "UPDATE cursor SET pass_digest = %s, pass_digest_seq = run_seq - 1 WHERE connection_id = %s",
+        (bytes(32), lander.connection_id),
+    )
+    lander.next_run("succeeded")
+    assert lander.passes == {}
 
 
 def test_the_first_full_pass_is_never_calm(lander: Lander) -> None:

@@ -11,7 +11,7 @@ from models import history, records, runs
 from models.errors import DatabaseUnreachableError
 from models.history import RunView
 from models.runs import ClaimedRun
-from models.vocabulary import RunState
+from models.vocabulary import RunState, Trigger
 from simulator.server import Simulator
 from tests.worker.conftest import connect
 from worker import run as running
@@ -256,3 +256,34 @@ def test_a_page_that_finds_no_database_ends_the_run_without_a_verdict(
     found = ended(station, run)
     assert found is not None
     assert (found.state, found.reason) == (RunState.INTERRUPTED, "database_away")
+
+
+def test_a_run_that_finds_all_as_it_was_asks_the_database_for_no_page(
+    station: Station, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several pages none is taken for the whole pass of the run before, though it may be equal to that."""
+    options: dict[str, object] = {"port": simulator.port, "records": 3}
+    connection_id = connect(station, "plain", {"token": "a-token-of-a-test"}, options)
+    real, landed = records.land_page, []
+
+    def land_page(*args: Any, **kwargs: Any) -> Any:
+        found = real(*args, **kwargs)
+        landed.append((found.met_unchanged, kwargs["last_pass"] is not None))
+        return found
+
+    monkeypatch.setattr(records, "land_page", land_page)
+    execute(station, claim(station, connection_id))
+    execute(station, _again(station, connection_id))
+    assert landed == [(False, False), (True, True)]
+    with station.database.transaction() as db:
+        assert records.count_records(db, connection_id)[0].last_pass_at is not None
+        db.execute("""UPDATE connection SET options = options || '{"page_size": 1}'""")
+    execute(station, _again(station, connection_id))
+    assert landed[2:] == [(False, True), (False, False), (False, False)]
+    assert _again(station, connection_id).passes == {}
+
+
+def _again(station: Station, connection_id: UUID) -> ClaimedRun:
+    with station.database.transaction() as db:
+        assert runs.trigger(db, connection_id, Trigger.MANUAL)
+    return claim(station, connection_id)
