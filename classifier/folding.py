@@ -152,9 +152,9 @@ _PAIRS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "nicht": {"autorisiert": "unauthorized", "berechtigt": "unauthorized", "gefunden": "notfound"},
         "non": {"autorise": "unauthorized", "autorizzato": "unauthorized", "trouve": "notfound"},
         "zu": {"viele": "toomany"},
-        "cle": {"api": "apikey"},
-        "clave": {"api": "apikey"},
-        "chave": {"api": "apikey"},
+        "cle": {"api": "apikey", "dapi": "apikey", "d": "cle"},
+        "clave": {"api": "apikey", "de": "clave"},
+        "chave": {"api": "apikey", "de": "chave"},
     }
 )
 # Plain dictionaries: a read-only view takes twice as long, and this is asked of every word.

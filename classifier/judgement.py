@@ -20,11 +20,11 @@ from classifier.outcome import ExceptionLink, Exchange
 from classifier.phrases import INDEX, OURS_RANK, VAGUE_RANKS, Where
 from classifier.reading import Kind, Reading, is_plainly_data, read_failure, read_success
 from classifier.reasons import REASONS
+from classifier.replies.wrapping import is_fine
 from classifier.signals import Signals, nothing_remaining
 from classifier.statuses import reason_of_status
 from classifier.verdict import Judgement, TraceStep
 from classifier.vocabulary import HealthName
-from classifier.wrapping import is_fine
 
 Trace = list[TraceStep]
 

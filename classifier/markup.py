@@ -127,16 +127,13 @@ def read_tree(text: str) -> dict[str, object] | None:
             nodes.append((name, _members(attributes)))
         if (closes and len(nodes) > 1 and nodes[-1][0] == name) or (not closes and attributes.endswith("/")):
             _close(nodes)
-    whole = nodes[0][1]
-    if len(nodes) != 1:
-        return None
-    if 1 < len(whole) <= 6 and all(isinstance(value, str) for value in whole.values()):
-        return whole  # elements without a root around them
-    return _content(whole) if len(whole) == 1 else None
+    return _content(nodes[0][1]) if len(nodes) == 1 else None
 
 
-def _content(whole: dict[str, object]) -> dict[str, object]:
-    """Return what a document's root holds; of a SOAP envelope its body."""
+def _content(whole: dict[str, object]) -> dict[str, object] | None:
+    """Return what a document's root holds; of a SOAP envelope its body; of leaves without a root these."""
+    if len(whole) != 1:
+        return whole if len(whole) <= 6 and all(isinstance(value, str) for value in whole.values()) else None
     ((root, inner),) = whole.items()
     body = inner.get("Body") if isinstance(inner, dict) and root.lower() == "envelope" else None
     if isinstance(body, dict):

@@ -13,12 +13,15 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl
 
-from classifier import envelopes, markup, replies
-from classifier.complaints import complains_of, complains_of_code
+from classifier import markup
 from classifier.members import Collector, Role, Said, plain_name, role_of, words
 from classifier.outcome import Exchange
-from classifier.replies import Sort, sort_of
-from classifier.wrapping import BAD_WORDS, NO_WRAPPERS
+from classifier.replies.complaints import only_sentence
+from classifier.replies.documents import XML_CODES, XML_TEXT_ENDS, XML_TEXTS, XML_WRAPPERS, xml_fails
+from classifier.replies.failing import failure_in, failure_in_list
+from classifier.replies.names import Sort, sort_of
+from classifier.replies.weighing import weighed
+from classifier.replies.wrapping import NO_WRAPPERS
 
 LONGEST_BODY: Final = 65_536
 _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
@@ -105,29 +108,8 @@ def _salvage(reading: Reading, text: str) -> None:
             collector.take(name, int(number) if number else value.replace("\\n", " ").replace('\\"', '"'), role)
 
 
-_XML_CODES: Final = frozenset(
-    {"code", "errorcode", "faultcode", "subcode", "value", "exceptioncode", "errno", "type", "status"}
-)
-_XML_TEXTS: Final = words(
-    "message msg err line text reason description detail title error faultstring errormessage errordescription "
-    "exceptiontext statusmessage returnmsg string"
-)
-_XML_TEXT_ENDS: Final = ("msg", "message", "error", "failure")
 _TELLING_SORTS: Final = frozenset({Sort.TEXT, Sort.FAULT, Sort.FAULT_CODE})
-_XML_FLAGS: Final = words("status success result returncode responsecode ok")
 _SOAP_SIDES: Final = words("client server sender receiver mustunderstand versionmismatch dataencodingunknown")
-_XML_FAILURES: Final = frozenset(
-    {
-        "error",
-        "errors",
-        "errorresponse",
-        "fault",
-        "exceptionreport",
-        "serviceexceptionreport",
-        "exception",
-        "errordocument",
-    }
-)
 
 
 def _take_xml(reading: Reading, xml: markup.Xml) -> None:
@@ -139,96 +121,31 @@ def _take_xml(reading: Reading, xml: markup.Xml) -> None:
         name = plain_name(written)
         if name in {"code", "status", "errorcode", "type", "subcode"}:
             collector.take(name, value, Role.CODE)
-        elif name in {"message", "msg", "statustext", "errordescr", "errormessage"}:
+        elif name in _XML_SAYINGS:
             collector.take(name, value, Role.TEXT)
+    _take_leaves(reading, xml)
+
+
+_XML_SAYINGS: Final = words("message msg statustext errordescr errormessage reason description errortext")
+"""Attributes that hold a sentence."""
+
+
+def _take_leaves(reading: Reading, xml: markup.Xml) -> None:
+    """Take what the leaves say; where none is named after a sentence, those that are one."""
+    collector = Collector(reading)
     for name, value in xml.leaves:
         plain = plain_name(name).rstrip("0123456789")
         local = value.rpartition(":")[2] if plain in {"faultcode", "value"} else value
         if local.lower() in _SOAP_SIDES:
             continue  # whose fault it is, and nothing of what it is
-        if plain in _XML_CODES:
+        if plain in XML_CODES:
             collector.take(plain, local, Role.CODE)
-        elif plain in _XML_TEXTS or plain.endswith(_XML_TEXT_ENDS) or sort_of(name) in _TELLING_SORTS:
+        elif plain in XML_TEXTS or plain.endswith(XML_TEXT_ENDS) or sort_of(name) in _TELLING_SORTS:
             collector.take(plain, value, Role.TEXT)
     if not reading.texts:
         for _name, value in xml.leaves:
             if " " in value:
                 collector.take("message", value, Role.TEXT)
-
-
-_XML_BAD: Final = BAD_WORDS | {"false", "no", "n", "fault"}
-_XML_ENDS: Final = words(
-    "ack highestseverity issuccessful issuccesfull issuccess success succeeded errcount errorcount"
-)
-"""Leaves that tell in a word how the call ended, and stand among the first."""
-
-
-def _xml_fails(xml: markup.Xml) -> bool:
-    root = xml.root.lower()
-    if root in _XML_FAILURES or (root == "rpc-reply" and "rpc-error" in xml.names):
-        return True
-    if root in {"envelope", "methodresponse"} and "fault" in xml.names:
-        return True
-    if root == "epp":
-        # RFC 5730 section 3: codes from 2000 on are errors.
-        return any(name == "code" and value.isdecimal() and int(value) >= 2_000 for name, value in xml.inner)
-    if _attributes_fail(xml.attributes):
-        return True
-    if root in NO_WRAPPERS:
-        return False
-    if not xml.leaves:
-        return any(name == "code" and complains_of_code(value) for name, value in xml.inner)
-    return _leaves_fail(xml, root)
-
-
-def _leaves_fail(xml: markup.Xml, root: str) -> bool:
-    """Return whether a document's first leaves, near its root, tell of a failure; those of rows lie deeper."""
-    leaves = [(plain_name(name), value.lower()) for name, value in xml.leaves[:8]]
-    name, value = leaves[0]
-    near = 4 if root == "envelope" else 2 if name in _XML_ENDS or root.endswith("response") else 1
-    is_told = any(
-        other in _XML_TEXTS or other.startswith(("err", "statusde")) or other.endswith(_XML_TEXT_ENDS)
-        for other, _value in leaves[1:5]
-    )
-    if name in _XML_FLAGS and value in _XML_BAD:
-        return is_told and xml.depth <= near
-    for name, value in leaves[:3]:
-        if name in _XML_ENDS and (value in _XML_BAD or (name.endswith("count") and value.strip("0").isdecimal())):
-            return xml.depth <= max(near, 2) and (is_told or "errors" in xml.names)
-    name, value = leaves[0]
-    if len(xml.leaves) <= 8 and (name in _XML_ERRORS or (name in _XML_ERROR_CODES and value.strip("0"))):
-        return name in _XML_ERRORS or (len(leaves) > 1 and leaves[1][0] in _XML_ERRORS)
-    if root in {"response", "result"} and "errors" in xml.names and "error" in xml.names:
-        return name in _XML_CODES | _XML_TEXTS
-    if len(xml.leaves) <= 3 and any(name.endswith("error") and complains_of(value) for name, value in leaves):
-        return True
-    return len(xml.leaves) <= 6 and xml.depth <= 1 and _reply_complains(leaves)
-
-
-_XML_ERRORS: Final = words("errmsg errormsg errormessage errortext")
-_XML_ERROR_CODES: Final = words("errcode errorcode errorno errno")
-
-
-def _attributes_fail(attributes: Mapping[str, str]) -> bool:
-    """Return whether a root's attributes tell of a failure: `status="fail"`, `status="400"`, `errorCode="551"`."""
-    said = {plain_name(name): value.strip().lower() for name, value in attributes.items()}
-    status = said.get("status", "")
-    if status in BAD_WORDS or said.get("stat", "") in BAD_WORDS:
-        return True
-    if len(status) == 3 and status.isdecimal() and status[0] in "45" and "statustext" in said:
-        return True
-    return bool(said.get("errorcode", "").strip("0")) and bool(said.get("errordescr") or said.get("errormessage"))
-
-
-def _reply_complains(leaves: list[tuple[str, str]]) -> bool:
-    """Return whether a short reply is a number and a sentence that complains (`<code>110</code><detail>…</detail>`)."""
-    code, text = leaves[-2:] if len(leaves) > 1 else (("", ""), ("", ""))
-    return (
-        code[0] in {"code", "errorcode", "resultcode", "returncode"}
-        and code[1].lstrip("-").isdecimal()
-        and text[0] in {"detail", "message", "msg", "description", "text"}
-        and complains_of(text[1])
-    )
 
 
 _HEADER_CODES: Final = ("x-amzn-errortype", "x-ms-error-code", "x-error-code", "x-amz-error-code", "grpc-message")
@@ -397,43 +314,21 @@ def _read_success_json(reading: Reading, body: bytes, *, is_told: bool) -> None:
     if isinstance(document, list) and len(document) == 1 and isinstance(document[0], dict) and len(document[0]) == 1:
         document = document[0]
     if isinstance(document, list):
-        complaint = envelopes.complaint_of(document)
-        if complaint is not None:
-            reading.reports_failure = True
-            Collector(reading).into(complaint)
-        else:
-            _take_said(reading, replies.error_alone(document))
-    if isinstance(document, dict):
-        document = replies.unlisted(document)
-        if not replies.is_data(document):
-            _take_failing(reading, document)
-        else:
-            _take_said(reading, replies.lone_error(document) or replies.grave_messages(document))
+        _take_said(reading, failure_in_list(document))
+    elif isinstance(document, dict):
+        _take_failing(reading, document)
 
 
 def _take_failing(reading: Reading, document: Mapping[str, object]) -> None:
-    """Take what an object tells of a failure, where it tells of one."""
-    part = envelopes.failing_part(document)
-    if part is not None:
-        reading.reports_failure = True
-        Collector(reading).into(part)
-        if not (reading.texts or reading.codes):
-            Collector(reading).into(document)
-        return
-    if _take_reply(reading, document) or _take_said(reading, replies.grave_messages(document)):
-        return
-    _take_sentence(reading, document)
+    """Take what an object tells of a failure, or else the one sentence that it is."""
+    if not _take_said(reading, failure_in(document, lacks_records=reading.lacks_records)):
+        _take_sentence(reading, document)
 
 
 def _take_sentence(reading: Reading, document: Mapping[str, object]) -> None:
-    sentence = envelopes.only_sentence(document)
+    sentence = only_sentence(document)
     if sentence is not None:
         reading.texts.append(sentence)
-
-
-def _take_reply(reading: Reading, document: Mapping[str, object]) -> bool:
-    """Take what a reply tells of a failure; return whether it does."""
-    return _take_said(reading, replies.failure_told(document, lacks_records=reading.lacks_records))
 
 
 def _take_said(reading: Reading, said: Said | None) -> bool:
@@ -491,16 +386,20 @@ def _read_success_markup(reading: Reading, text: str, declared: str) -> None:
     else:
         reading.kind = Kind.XML
         reading.xml = xml = markup.read_xml(text)
-        if xml is not None and _xml_fails(xml):
+        if xml is not None and xml_fails(xml):
             reading.reports_failure = True
             _take_xml(reading, xml)
         elif xml is not None and xml.root.lower() not in NO_WRAPPERS:
             tree = markup.read_tree(text)
-            if tree is not None and not _take_reply(reading, tree):
+            if tree is not None and xml.root.lower() in XML_WRAPPERS:
+                _take_failing(reading, tree)
+            elif tree is not None and not _take_said(reading, weighed(tree)):
                 _take_sentence(reading, tree)
 
 
-_FORM_BODY: Final = re.compile(r"[A-Za-z_][\w.\-]{0,40}=[^&=<>\"\n]{0,500}(?:&[A-Za-z_][\w.\-]{0,40}=[^&=<>\"\n]{0,500}){1,40}\Z")
+_FORM_BODY: Final = re.compile(
+    r"[A-Za-z_][\w.\-]{0,40}=[^&=<>\"\n]{0,500}(?:&[A-Za-z_][\w.\-]{0,40}=[^&=<>\"\n]{0,500}){1,40}\Z"
+)
 """A form's members, and nothing else: some gateways leave blanks unescaped."""
 _FORM_FAILS: Final = re.compile(
     rb"(?:\A|&)(?:ACK|status|result|response)=(?:error|fail(?:ed|ure)?)(?=&)", re.IGNORECASE
@@ -509,7 +408,8 @@ _FORM_FAILS: Final = re.compile(
 
 _CRASHED: Final = re.compile(
     r"(?:<[^<>]{0,40}>|\s){0,8}(?:PHP )?"
-    r"(?:SQLSTATE\[|Fatal error|Parse error|Uncaught |Traceback \(most recent|Exception in thread|"
+    r"(?:SQLSTATE\[|Fatal error|Parse error|Warning: [a-z_:]{2,40}\(|Uncaught |Traceback \(most recent|"
+    r"Exception in thread|"
     r"(?:[A-Za-z_]\w{0,40}[.\\]){1,8}\w{0,60}(?:Exception|Error)\b\W)"
 )
 """How a program's own last words begin, where a body should be."""
@@ -519,6 +419,8 @@ _BEGINS_BADLY: Final = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_LINE: Final = 240
+_MOST_BARS: Final = 4
+"""A line with more of them is a record, as in the Common Event Format."""
 
 
 _LINE: Final = re.compile(r"[ \t]*([A-Za-z][\w.\- ]{0,40}?)[ \t]{0,8}[:=][ \t]{0,8}([^\r\n]{0,500})\Z")
@@ -557,7 +459,7 @@ def _take_plain(reading: Reading, text: str) -> None:
     elif _BEGINS_BADLY.match(text) is not None and len(text) <= 1_000 and text.count("\n") <= 3:
         reading.reports_failure = True
         _take_text(reading, text[:300])
-    elif len(text) <= _LONGEST_LINE and "\n" not in text:
+    elif len(text) <= _LONGEST_LINE and "\n" not in text and text.count("|") < _MOST_BARS:
         reading.texts.append(text)
 
 
@@ -573,7 +475,7 @@ def _read_success_text(reading: Reading, body: bytes, declared: str) -> None:
         else:
             reading.kind = Kind.BROKEN
             reading.texts.append(text[:300])
-    elif "urlencoded" in declared and b"error=" in body[:200]:
+    elif "urlencoded" in declared and body.startswith(b"error="):
         _take_form(reading, text)
         reading.reports_failure = bool(reading.codes or reading.texts)
     elif _FORM_FAILS.search(body, 0, 1_024) is not None and not any(blank in body[:1_024] for blank in (b" ", b"\n")):

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from classifier.complaints import complains, complains_of, complains_of_code, spaced
 from classifier.members import Role, plain_name, role_of, words
-from classifier.wrapping import (
+from classifier.replies.complaints import complains, complains_of, complains_of_code, only_sentence
+from classifier.replies.wrapping import (
     BAD_WORDS,
     COMPLAINING,
     DATA,
@@ -23,7 +23,6 @@ from classifier.wrapping import (
     ERROR_MEMBERS,
     FALSE_FLAGS,
     HEADS,
-    MAY_BE_ANYTHING,
     MORE_HEADS,
     NO_WRAPPERS,
     NUMBER_FLAGS,
@@ -33,7 +32,6 @@ from classifier.wrapping import (
     STAT_FAILS,
     STATS,
     STATUS_CODES,
-    TELLING,
     TRUE_FLAGS,
     WORD_FLAGS,
     WRAPPER_ENDS,
@@ -49,7 +47,7 @@ from classifier.wrapping import (
 
 def _flag(top: Top) -> bool:
     """`ok: false`, `HasError: true`, `stat: fail`, unless so much stands beside them that it is a record's own."""
-    if top.strangers > top.most_beside:
+    if top.strangers > (1 if top.has_name else 3):
         return False
     for name, value in top.members.items():
         if name in FALSE_FLAGS and (value is False or value == "false" or (value == "0" and name.startswith("is"))):
@@ -70,22 +68,46 @@ def _error_member(top: Top) -> bool:
         if name not in ERROR_MEMBERS or not is_error_value(value) or _is_count(name, value):
             continue
         nested = isinstance(value, (dict, list))
-        if top.strangers and any(top.members.get(flag) is True for flag in FALSE_FLAGS):
-            continue  # done in part: what went wrong of it is told beside
+        if top.strangers and (_is_done_in_part(top) or _is_a_things_own(top, name, value)):
+            continue
         if isinstance(value, list) and not PAGING.isdisjoint(top.members):
             continue  # a page of errors that somebody's product collects
         if name == "errors" and "data" in top.members:
-            return True
+            return not (top.has_data and top.says_ok)
         if nested and "id" in top.members and any(part.endswith(_RECORD_ENDS) for part in top.members):
             continue  # a record that went wrong, as a job does
         if name == "exception" and not nested:
-            most = 2 if _CLASS.fullmatch(str(value)) is not None else 0
-            if not top.has_data and top.strangers <= most and not top.says_ok and _is_python_like(top, str(value)):
+            if _is_thrown(top, str(value)):
                 return True
             continue
-        if (top.strangers <= top.most_beside) if nested else top.named + top.denials <= 1:
+        if (top.strangers <= top.most_beside) if nested else (top.named + top.denials <= 1 and not top.leads_a_life):
             return True
     return False
+
+
+_OF_A_TRACE: Final = ("file", "line", "trace")
+
+
+def _is_thrown(top: Top, value: str) -> bool:
+    """Return whether an exception's name or text is that of the call, rather than one in a record."""
+    most = 2 if _CLASS.fullmatch(value) is not None else 0
+    beside = top.strangers - sum(part in top.members for part in _OF_A_TRACE)
+    return not top.has_data and beside <= most and not top.says_ok and _is_python_like(top, value)
+
+
+def _is_done_in_part(top: Top) -> bool:
+    """Return whether the call was done, so that errors tell what went wrong of it in part."""
+    return any(top.members.get(flag) is True for flag in FALSE_FLAGS)
+
+
+def _is_a_things_own(top: Top, name: str, value: object) -> bool:
+    """Return whether errors beside other members are a thing's: counted, its faults, or what its check found."""
+    if value is True:
+        return not top.has_text
+    if not isinstance(value, list):
+        return False
+    is_counted = any(other.endswith("count") and part for other, part in top.members.items())
+    return is_counted or top.judges_a_thing or name in {"faults", "exceptions"}
 
 
 def _is_count(name: str, value: object) -> bool:
@@ -97,7 +119,7 @@ def _is_python_like(top: Top, value: str) -> bool:
     return "errorcode" in top.members or "exception" in value.lower()
 
 
-_CLASS: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+(?:Error|Exception)")
+_CLASS: Final = re.compile(r"[A-Za-z_]\w*(?:[.\\]\w+)+(?:Error|Exception)")
 
 
 def _status_word(top: Top) -> bool:
@@ -147,16 +169,27 @@ def _code_word(top: Top) -> bool:
             return True
         if name in OF_ERRORS and " " not in value and (top.has_text or complains_of_code(value)):
             return True
-        if top.has_text and name in NUMBER_FLAGS and _ERROR_CODE.match(value) is not None:
-            return True
-        if top.has_text and name in NUMBER_FLAGS and _is_lettered(value) and top.lacks_data:
+        if top.has_text and name in NUMBER_FLAGS and _is_failing_code(top, name, value):
             return True
         if top.has_text and name in {"objecttype", "type", "class"} and value.endswith(("Exception", "Fault")):
             return True
     return False
 
 
+def _is_failing_code(top: Top, name: str, code: str) -> bool:
+    """Return whether a code in letters tells by its looks that the call failed."""
+    if _ERROR_CODE.match(code) is not None or (_is_lettered(code) and top.lacks_data):
+        return True
+    return name == "code" and not top.strangers and _BLAMES_US.search(code) is not None
+
+
 _LETTERED: Final = re.compile(r"[A-Z]{1,5}[-_.]?(\d{2,8})\Z")
+_BLAMES_US: Final = re.compile(
+    r"\A(?:[A-Za-z]{2,20}[._:-])?(?:[Ii]nvalid|INVALID|[Mm]issing|MISSING|[Uu]nknown|UNKNOWN|[Uu]nsupported|UNSUPPORTED|[Mm]alformed|MALFORMED)"
+    r"(?:[A-Z_.-]|\Z)|"
+    r"(?:NotFound|NOT_FOUND|_not_found|Required|_REQUIRED|_required|Failed|_FAILED|_failed|_no_route)\Z"
+)
+"""Codes by which an API tells that it could not do as it was asked (`InvalidDateRange`, `report_not_found`)."""
 _WELL_LETTERS: Final = ("S", "I", "OK", "N")
 
 
@@ -171,7 +204,18 @@ _REFUSED: Final = re.compile(r"REQUEST_(?:NOT_|DENIED|FAILED|ERROR|INVALID|REJEC
 
 def _inner_status(top: Top) -> bool:
     """`meta: {code: 403}`, `status: {error: true}`, and no data."""
-    return any(_is_failing_head(name, inner) for name, inner in _heads(top))
+    return _is_status_all_data(top) or any(_is_failing_head(name, inner) for name, inner in _heads(top))
+
+
+def _is_status_all_data(top: Top) -> bool:
+    """Return whether a status of an error is all that the data holds (`code: …, message: …, data: {status: 404}`)."""
+    data = top.members.get("data")
+    if not isinstance(data, dict) or not data or not top.has_text or top.strangers:
+        return False
+    inner = {plain_name(name): value for name, value in islice(data.items(), 4)}
+    number = inner.get("status", inner.get("statuscode"))
+    is_alone = all(is_empty(value) for name, value in inner.items() if name not in {"status", "statuscode", "params"})
+    return is_alone and isinstance(number, int) and 400 <= number < 600
 
 
 def _heads(top: Top) -> Iterator[tuple[str, dict[str, object]]]:
@@ -338,33 +382,12 @@ def _part_of(document: Mapping[str, object], top: Top) -> Mapping[str, object]:
     return part
 
 
-_CODED_ERROR: Final = re.compile(r"ERR(?:OR)?_[A-Z0-9_]{3,60}\Z")
-
-
-def complaint_of(entries: list[object]) -> list[str] | None:
-    """Return the sentences of a list that is an error and nothing else.
-
-    `["error", 10100, "apikey: invalid"]`, `["ERROR_APP_TOKEN_PARAMETERS_MISSING", "missing parameter app_token"]`.
-    """
-    if not 2 <= len(entries) <= 4 or not isinstance(entries[0], str):
-        return None
-    if any(isinstance(entry, (dict, list)) for entry in entries):
-        return None
-    if _CODED_ERROR.match(entries[0]) is not None:
-        return [entry for entry in entries if isinstance(entry, str)]
-    if entries[0].lower() not in BAD_WORDS:
-        return None
-    if not any(isinstance(entry, int) and not isinstance(entry, bool) for entry in entries):
-        return None
-    return [entry for entry in entries[1:] if isinstance(entry, str) and entry] or None
-
-
 def _is_failing_number(name: str, value: object, *, has_text: bool) -> bool:
     if isinstance(value, str):
         text = value.strip()
         if not text.lstrip("-").isdecimal() or len(text) > 9 or not text.strip("0"):
             return False
-        value = int(text)
+        value = int(text) if text[0] != "0" else -1  # with a nought before it, it is no status
     if not isinstance(value, int) or isinstance(value, bool):
         return False
     if 400 <= value < 600:
@@ -374,27 +397,6 @@ def _is_failing_number(name: str, value: object, *, has_text: bool) -> bool:
     if name in OF_ERRORS:
         return value not in {0, 200}
     return value != 0 and not 100 <= value < 400
-
-
-LONGEST_SENTENCE: Final = 240
-"""Characters of a sentence that is the whole of a body and may tell of a failure."""
-_REPLY_ENDS: Final = ("status", "result", "response", "return")
-_BESIDE: Final = words("documentationurl docs helpurl moreinfo requestid traceid correlationid")
-
-
-def only_sentence(document: Mapping[str, object]) -> str | None:
-    """Return the sentence of a body that is nothing but one short sentence (`{"message": "Unauthorized"}`)."""
-    members = [(name, value) for name, value in islice(document.items(), 4) if plain_name(name) not in _BESIDE]
-    if len(members) != 1 or len(document) > 3:
-        return None
-    ((name, value),) = members
-    plain = plain_name(name)
-    if isinstance(value, dict) and plain.endswith(_REPLY_ENDS):
-        return only_sentence(value)
-    telling = (role_of(name) in TELLING and plain not in MAY_BE_ANYTHING) or plain.endswith(_REPLY_ENDS)
-    if telling and isinstance(value, str) and len(value) <= LONGEST_SENTENCE:
-        return value if " " in value else spaced(value)
-    return None
 
 
 _KEPT: Final = ENVELOPE | TRUE_FLAGS | frozenset(HEADS) | WRAPPERS | ERROR_MEMBERS

@@ -1,6 +1,6 @@
 """How answers are wrapped: names of members that tell how a call went, of those around data, and what a value says.
 
-Names are compared as `members.plain_name` writes them. Shared by the checks of `envelopes` and `complaints`.
+Names are compared as `members.plain_name` writes them. Shared by the checks of `shapes` and `complaints`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from classifier.members import Role, plain_name, role_of, words
 FALSE_FLAGS: Final = frozenset({"ok", "success", "succeeded", "issuccess", "successful", "issuccessful"})
 TRUE_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors", "error", "failed", "failure"})
 BAD_WORDS: Final = frozenset(
-    {"error", "fail", "failed", "failure", "nok", "ko", "err", "unauthorized", "forbidden"}
+    {"error", "fail", "failed", "failure", "nok", "ko", "ng", "err", "unauthorized", "forbidden"}
     | {"erro", "erreur", "fehler", "falha"}
 )
 WORD_FLAGS: Final = words(
@@ -25,7 +25,7 @@ ERROR_MEMBERS: Final = words(
 )
 ERROR_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors"})
 STATS: Final = frozenset({"stat", "status"})
-STAT_FAILS: Final = frozenset({"fail", "nok", "ko"})
+STAT_FAILS: Final = frozenset({"fail", "nok", "ko", "ng"})
 PAGING: Final = words(
     "total totalcount count next nextpage nextpagetoken nextcursor cursor hasmore page perpage pagesize offset limit "
     "pagination paging totalpages totalresults"
@@ -44,7 +44,8 @@ NO_WRAPPERS: Final = words(
     "log machine member monitor node notification package page payment pipeline plan plugin policy post printer probe "
     "process product profile project query queue release report repository resource role rule scan scanner schedule "
     "script sensor server service session setting site source stage step storage subscription switch sync target team "
-    "template tenant thread token translation tunnel upload vendor volume vulnerability workflow workspace"
+    "template tenant thread token translation tunnel upload vendor volume vulnerability workflow workspace "
+    "property properties schema definition field column label setting option config variable"
 )
 """Names of things that may well have failed without the call having failed."""
 HEADS: Final = ("meta", "status", "head", "header", "responsestatus")
@@ -53,11 +54,12 @@ MORE_HEADS: Final = words("metadata info responsemetadata requeststatus result m
 DATA: Final = ("data", "result", "results", "response", "resources")
 NUMBER_FLAGS: Final = frozenset(
     {"code", "errcode", "errorcode", "errno", "statuscode", "status", "retcode", "ret", "resultcode", "returncode"}
+    | {"cod", "codigo", "rspcode", "rspcd", "resultcd", "rtncd"}
     | {"responsecode", "respcode", "rtncode", "bizcode", "httpcode", "httpstatus", "httpstatuscode", "errorno"}
 )
 OF_ERRORS: Final = frozenset({"errcode", "errorcode", "errno", "errorno"})
 """Numbers that name an error: small ones too, which elsewhere may be counts or statuses."""
-STATUS_CODES: Final = words("code statuscode errorcode errcode responsecode httpcode httpstatus httpstatuscode")
+STATUS_CODES: Final = words("code cod statuscode errorcode errcode responsecode httpcode httpstatus httpstatuscode")
 CLAIMS: Final = WORD_FLAGS | NUMBER_FLAGS | words("infocode replycode exception querystatus subcode gcode")
 """Members that claim how the call went."""
 COMPLAINING: Final = words(
@@ -82,7 +84,7 @@ ENVELOPE: Final = words(
     "reason name documentationurl docs helpurl links version apiversion debugid logid server took warnings messages "
     "hint subcode errorsubcode needed provided errmsg request method accountid errorid retcode ret state "
     "rid ts url body headers severity retryafter resources errno stat isretryable retryable outcome ack httpcode "
-    "httpstatus httpstatuscode failuredescription rolledback faultcode faultstring errorno"
+    "httpstatus httpstatuscode failuredescription rolledback faultcode faultstring errorno runtime svtrid cltrid cod"
 )
 _ERROR_ENTRY: Final = ENVELOPE | words(
     "field location locations parameter source key value rule summary domain debug innererror reasoncode target "
@@ -169,6 +171,7 @@ def is_empty(value: object) -> bool:
     return value is None or value in ("", [], False)
 
 
+_WRAPPING: Final = ENVELOPE | NUMBER_FLAGS
 ENVELOPE_STARTS: Final = ("response", "retc", "retm", "retext", "returnc", "returnm", "respc", "respm", "error", "err")
 _ENVELOPE_MORE: Final = ("result", "reply", "status", "query")
 ENVELOPE_ENDS: Final = (
@@ -191,7 +194,7 @@ ENVELOPE_ENDS: Final = (
 
 def _is_envelope(name: str) -> bool:
     """Return whether a member is part of how answers are wrapped, rather than data."""
-    return name in ENVELOPE or name.startswith(ENVELOPE_STARTS) or name.endswith(("message", "msg"))
+    return name in _WRAPPING or name.startswith(ENVELOPE_STARTS) or name.endswith(("message", "msg"))
 
 
 def is_wrapping(name: str) -> bool:
@@ -233,6 +236,11 @@ class Top:
     def has_name(self) -> bool:
         """Whether a member names a thing: an id, a host, an address."""
         return any(name in _NAMING or (name.endswith("id") and name not in ENVELOPE) for name in self.members)
+
+    @property
+    def judges_a_thing(self) -> bool:
+        """Whether it tells that something else is not valid (`valid: false` beside what was checked)."""
+        return self.strangers > 0 and (self.members.get("valid") is False or self.members.get("isvalid") is False)
 
     @property
     def lacks_data(self) -> bool:

@@ -4,26 +4,30 @@ Only words on credentials, throttling and the vendor's own faults count: a sente
 """
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 from classifier.folding import words_of, words_of_code
-from classifier.members import plain_name
+from classifier.members import plain_name, role_of, words
 from classifier.phrases import INDEX, VAGUE_RANKS, Where
 from classifier.reasons import REASONS
-from classifier.vocabulary import HealthName
-from classifier.wrapping import (
+from classifier.replies.wrapping import (
     BAD_WORDS,
     CLAIMS,
     COMPLAINING,
     GRANTS,
+    MAY_BE_ANYTHING,
     NO_TEXT_ENDS,
     NUMBER_FLAGS,
+    TELLING,
     Top,
     is_empty,
     is_wrapping,
     texts_in,
 )
+from classifier.vocabulary import HealthName
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -122,3 +126,24 @@ def _claims_failure(name: str, value: object) -> bool:
     if name in {"type", "objecttype"} and value in range(400, 600):
         return True
     return isinstance(value, str) and value.lower() in BAD_WORDS
+
+
+LONGEST_SENTENCE: Final = 240
+"""Characters of a sentence that is the whole of a body and may tell of a failure."""
+_REPLY_ENDS: Final = ("status", "result", "response", "return")
+_BESIDE: Final = words("documentationurl docs helpurl moreinfo requestid traceid correlationid")
+
+
+def only_sentence(document: Mapping[str, object]) -> str | None:
+    """Return the sentence of a body that is nothing but one short sentence (`{"message": "Unauthorized"}`)."""
+    members = [(name, value) for name, value in islice(document.items(), 4) if plain_name(name) not in _BESIDE]
+    if len(members) != 1 or len(document) > 3:
+        return None
+    ((name, value),) = members
+    plain = plain_name(name)
+    if isinstance(value, dict) and plain.endswith(_REPLY_ENDS):
+        return only_sentence(value)
+    telling = (role_of(name) in TELLING and plain not in MAY_BE_ANYTHING) or plain.endswith(_REPLY_ENDS)
+    if telling and isinstance(value, str) and len(value) <= LONGEST_SENTENCE:
+        return value if " " in value else spaced(value)
+    return None
