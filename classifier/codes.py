@@ -76,7 +76,13 @@ CODES: Final[tuple[CodeRule, ...]] = (
     _code("oauth_slow_down", "rate_limit", "RFC 8628 section 3.5", "slow_down"),
     # Credentials.
     _code("oauth_grant", "grant_invalid", _OAUTH, "invalid_grant invalid_code bad_verification_code bad_refresh_token"),
-    _code("oauth_client", "client_invalid", _OAUTH, "invalid_client unauthorized_client InvalidClientIdentifier"),
+    _code(
+        "oauth_client",
+        "client_invalid",
+        _OAUTH,
+        "invalid_client unauthorized_client InvalidClientIdentifier "
+        "invalid_application_id invalid_app_id invalid_client_id",
+    ),
     _code("oauth_token", "token_invalid", _OAUTH, "invalid_token invalidAuthenticationToken token_not_valid bad_token"),
     _code(
         "oauth_scope",

@@ -28,6 +28,7 @@ _TAG: Final = re.compile(r"<[^<>]{0,1000}>")
 _SCRIPT: Final = re.compile(r"<(script|style)\b", re.IGNORECASE)
 _LOGIN_MARK: Final = re.compile(
     r"type\s{0,3}=\s{0,3}[\"']?password|name\s{0,3}=\s{0,3}[\"']?SAML(?:Request|Response)|"
+    r"\blocation(?:\.href)?\s{0,3}=\s{0,3}[\"'][^\"'<>]{0,80}\b(?:log|sign)-?(?:in|on)\b|"
     r"<title(?:\s[^<>]{0,200})?>[^<>]{0,80}\b(?:sign|log)[\s\-]?(?:in|on)\b",
     re.IGNORECASE,
 )

@@ -108,7 +108,12 @@ _STATUS_NAMES: Final = frozenset(
 )
 
 
+_HUMPED: Final = re.compile(r"[a-z][A-Z]")
 _SEVERITIES: Final = frozenset({"fatal", "error", "warn", "warning", "info", "debug", "critical", "true", "false"})
+
+
+_OF_THE_WAY: Final = frozenset({407, 511})
+"""Statuses of a proxy and a network on the way: in a vendor's body they are its own numbers (RFC 9110, RFC 6585)."""
 
 
 def _telling(status: int) -> tuple[int, int]:
@@ -134,7 +139,11 @@ class Collector:
     def _status(self, number: int) -> None:
         """Keep the most telling of the statuses in a body, so that the order of its members does not matter."""
         before = self.said.inner_status
-        if 400 <= number < 600 and (before is None or _telling(number) < _telling(before)):
+        if (
+            400 <= number < 600
+            and number not in _OF_THE_WAY
+            and (before is None or _telling(number) < _telling(before))
+        ):
             self.said.inner_status = number
 
     def text(self, text: str) -> None:
@@ -176,7 +185,7 @@ class Collector:
         is_code = _CODE.match(value) is not None
         if role is Role.TEXT:
             self.text(value)
-            if is_code and ("_" in value or "." in value) and not value.endswith("."):
+            if is_code and ("_" in value or "." in value or _HUMPED.search(value)) and not value.endswith("."):
                 self.code(value)
         elif is_code or (role is Role.CODE and "://" in value):
             self.code(value)

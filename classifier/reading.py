@@ -418,6 +418,7 @@ _BEGINS_BADLY: Final = re.compile(
     r"(?:[:!.#]| {0,3}[\r\n\d]| (?![,;|\t]))",
     re.IGNORECASE,
 )
+_PIPED: Final = re.compile(r"(?:ERR|ERROR|FAIL|NOK|KO)[|;][^\n]{0,300}\Z")
 _LONGEST_LINE: Final = 240
 _MOST_BARS: Final = 4
 """A line with more of them is a record, as in the Common Event Format."""
@@ -456,7 +457,11 @@ def _take_plain(reading: Reading, text: str) -> None:
     if _CRASHED.match(text) is not None:
         reading.kind = Kind.BROKEN
         reading.texts.append(text[:300])
-    elif _BEGINS_BADLY.match(text) is not None and len(text) <= 1_000 and text.count("\n") <= 3:
+    elif (
+        (_BEGINS_BADLY.match(text) is not None or _PIPED.match(text) is not None)
+        and len(text) <= 1_000
+        and text.count("\n") <= 3
+    ):
         reading.reports_failure = True
         _take_text(reading, text[:300])
     elif len(text) <= _LONGEST_LINE and "\n" not in text and text.count("|") < _MOST_BARS:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
+from classifier.members import plain_name, words
 from classifier.replies.names import Sort, is_head, sort_of
 from classifier.replies.wrapping import LIFE, WELL
 
@@ -13,7 +14,19 @@ def is_data(document: Mapping[str, object]) -> bool:
 
     A call that somebody's product made is one, with an answer in it.
     """
-    return ("url" in document and isinstance(document.get("response"), dict)) or _is_page_or_record(document)
+    if "url" in document and isinstance(document.get("response"), dict):
+        return True
+    return _is_event(document) or _is_page_or_record(document)
+
+
+def _is_event(document: Mapping[str, object]) -> bool:
+    """Return whether a document tells who did what, from where: what came of it is no failure of the call."""
+    names = {plain_name(name) for name in islice(document, 40)}
+    return not (names.isdisjoint(_DEEDS) or names.isdisjoint(_DOERS))
+
+
+_DEEDS: Final = words("action event eventtype eventname activity operation")
+_DOERS: Final = words("ip ipaddress sourceip clientip user username useremail actor actorid principal")
 
 
 def _is_page_or_record(document: Mapping[str, object]) -> bool:

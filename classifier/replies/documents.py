@@ -9,7 +9,7 @@ from typing import Final
 from classifier.markup import Xml
 from classifier.members import plain_name, words
 from classifier.replies.complaints import complains_of, complains_of_code
-from classifier.replies.wrapping import BAD_WORDS, NO_WRAPPERS, says_success
+from classifier.replies.wrapping import BAD_WORDS, NO_WRAPPERS, WELL, says_success
 
 XML_CODES: Final = frozenset(
     {"code", "errorcode", "faultcode", "subcode", "value", "exceptioncode", "errno", "type", "status"}
@@ -49,7 +49,7 @@ def xml_fails(xml: Xml) -> bool:
         return True
     if _epp_fails(xml) or _attributes_fail(xml.attributes):
         return True
-    if root in NO_WRAPPERS:
+    if root in NO_WRAPPERS or root.removesuffix("s") in NO_WRAPPERS:
         return False
     if not xml.leaves:
         return any(name == "code" and complains_of_code(value) for name, value in xml.inner)
@@ -89,6 +89,8 @@ def _errors_lead(xml: Xml, root: str, leaves: list[tuple[str, str]]) -> bool:
         return name in _XML_ERRORS or (len(leaves) > 1 and leaves[1][0] in _XML_ERRORS)
     if root in {"response", "result"} and "errors" in xml.names and "error" in xml.names:
         return name in XML_CODES | XML_TEXTS
+    if any(other in _XML_FLAGS and said in WELL for other, said in leaves[:3]):
+        return False
     is_error = len(xml.leaves) <= 3 and any(name.endswith("error") and complains_of(value) for name, value in leaves)
     return is_error or (len(xml.leaves) <= 6 and xml.depth <= 1 and _reply_complains(leaves))
 

@@ -28,7 +28,8 @@ def error_alone(entries: list[object]) -> Said | None:
         return weighing.said if has_sentence or weighing.complaints else None
     # A code and a sentence may be a row of codes: so both must complain, and a number does not.
     is_told = weighing.complaints > 1 and weighing.texts > 0 and not weighing.hard_proofs
-    return weighing.said if is_told and len(entry) == 2 else None
+    is_ended = weighing.proofs > 0 and weighing.fails and (weighing.complaints > 0 or weighing.hard_proofs > 0)
+    return weighing.said if (is_told or is_ended) and len(entry) == 2 else None
 
 
 def _is_of_an_error(name: str, value: object) -> bool:

@@ -41,11 +41,13 @@ def _either(spellings: str) -> str:
 
 
 _BLAMING: Final = _either(
-    "error errors err errs fault faults exception exceptions failure failures fail fatal erro erros errores errore "
+    "error errors err errs fault faults exception exceptions failure failures fail fatal reject rejection "
+    "denial erro erros errores errore "
     "erreur fehler"
 )
 _OF_THE_CALL: Final = _either(
-    "status stat result results response responses resp rsp reply ret return rtn api service server query request req "
+    "status stat ack result results res response responses resp rsp reply ret return rtn api service server "
+    "query request req "
     "http call operation biz global system sys execution exec invocation auth authentication ws soap rpc gateway "
     "business main overall outcome processing processamento retorno respuesta resposta resultado reponse antwort "
     "ergebnis estado statut cstat codigo codice esito rslt rspn state"
@@ -73,7 +75,8 @@ LETS_IN: Final = words(
     "authenticated authorized loggedin isauthenticated isauthorized authpassed login islogin isloggedin"
 )
 _BLAMES: Final = re.compile(
-    r"(?:has|is|with|api)?(?:errors?|failed|failure|fault|denied|unauthorized|throttled)\Z|"
+    r"(?:has|is|with|api)?(?:errors?|failed|failure|fault|denied|unauthorized|throttled|aborted|rejected|refused)"
+    r"(?:flag|yn|indicator)?\Z|"
     r"(?:[a-z]{0,12}limit)?(?:exceeded|reached)\Z"
 )
 _ECHOES: Final = words(
@@ -90,7 +93,7 @@ _ECHOES: Final = words(
     "transactid usage resource retryable isretryable serverversion ipscatver apiversion reqserialnum code "
     "requestparameters get searchparameters encoding format responsetime executiontime headers field location "
     "locations pointer property attribute extensions source param "
-    "processingtime elapsedtime tz redirect redirecturl "
+    "processingtime elapsedtime tz redirect redirecturl oper op cmd func "
     "trace backtrace traceback resolution solution suggestion suggestions remedy retryin"
 )
 _SIZES: Final = words(
@@ -130,9 +133,10 @@ _HEAD_ENDS: Final = (
     "responsemessage",
     "responsemessages",
 )
-_HEADS: Final = words("d r data root message messages control login auth authentication logon signin") | frozenset(
-    _HEAD_ENDS
-)
+_HEADS: Final = words(
+    "d r data root message messages control ctl ctrl hdr answer outcome resultset login auth authentication "
+    "logon signin"
+) | frozenset(_HEAD_ENDS)
 
 
 @lru_cache(maxsize=4096)
@@ -149,6 +153,8 @@ def sort_of(name: str) -> Sort:  # noqa: C901, PLR0911, PLR0912 - one line and o
         return Sort.RECORD
     if plain.endswith(_CALL_IDS):
         return Sort.ECHO
+    if plain == "rc":
+        return Sort.CALL_CODE
     if plain in _GRANTS:
         return Sort.GRANT
     if plain in _SIZES:

@@ -47,7 +47,7 @@ from classifier.replies.wrapping import (
 
 def _flag(top: Top) -> bool:
     """`ok: false`, `HasError: true`, `stat: fail`, unless so much stands beside them that it is a record's own."""
-    if top.strangers > (1 if top.has_name else 3):
+    if top.strangers > (0 if "id" in top.members else 1 if top.has_name else 3) or _names_a_thing(top):
         return False
     for name, value in top.members.items():
         if name in FALSE_FLAGS and (value is False or value == "false" or (value == "0" and name.startswith("is"))):
@@ -59,6 +59,12 @@ def _flag(top: Top) -> bool:
     return False
 
 
+def _names_a_thing(top: Top) -> bool:
+    """Return whether a name is that of a thing, and not of an error (`name: Invalid_ApiKey`)."""
+    name = top.members.get("name")
+    return isinstance(name, str) and name != "" and not (complains_of(name) or complains_of_code(name))
+
+
 _RECORD_ENDS: Final = ("edat", "edon", "eddate", "edtime", "created", "updated", "modified")
 
 
@@ -68,7 +74,7 @@ def _error_member(top: Top) -> bool:
         if name not in ERROR_MEMBERS or not is_error_value(value) or _is_count(name, value):
             continue
         nested = isinstance(value, (dict, list))
-        if top.strangers and (_is_done_in_part(top) or _is_a_things_own(top, name, value)):
+        if _is_beside_the_point(top, name, value):
             continue
         if isinstance(value, list) and not PAGING.isdisjoint(top.members):
             continue  # a page of errors that somebody's product collects
@@ -95,8 +101,27 @@ def _is_thrown(top: Top, value: str) -> bool:
     return not top.has_data and beside <= most and not top.says_ok and _is_python_like(top, value)
 
 
+def _is_beside_the_point(top: Top, name: str, value: object) -> bool:
+    """Return whether an error is none of the call's: it is numbered nought, a thing's own, or one that was recorded."""
+    if name in _MESSAGES and _is_numbered_well(top):
+        return True
+    if name == "exception" and isinstance(value, dict) and top.has_data:
+        return True
+    return top.strangers > 0 and (_is_done_in_part(top) or _is_a_things_own(top, name, value))
+
+
+_MESSAGES: Final = ("errormessage", "errormsg", "errmsg")
+
+
+def _is_numbered_well(top: Top) -> bool:
+    """Return whether a number named after errors says that there is none, so that the message beside it is no error."""
+    return any(str(top.members.get(name, "")).strip() in {"0", "200"} for name in OF_ERRORS)
+
+
 def _is_done_in_part(top: Top) -> bool:
     """Return whether the call was done, so that errors tell what went wrong of it in part."""
+    if any(str(top.members.get(flag, "")).lower() == "warning" for flag in WORD_FLAGS):
+        return True
     return any(top.members.get(flag) is True for flag in FALSE_FLAGS)
 
 
@@ -107,7 +132,8 @@ def _is_a_things_own(top: Top, name: str, value: object) -> bool:
     if not isinstance(value, list):
         return False
     is_counted = any(other.endswith("count") and part for other, part in top.members.items())
-    return is_counted or top.judges_a_thing or name in {"faults", "exceptions"}
+    is_row = "id" in top.members and "jsonrpc" not in top.members and isinstance(value[0], str)
+    return is_counted or is_row or top.judges_a_thing or name in {"faults", "exceptions"}
 
 
 def _is_count(name: str, value: object) -> bool:
@@ -125,8 +151,10 @@ _CLASS: Final = re.compile(r"[A-Za-z_]\w*(?:[.\\]\w+)+(?:Error|Exception)")
 def _status_word(top: Top) -> bool:
     """`status: error` beside a message or a code, and no data."""
     told = top.has_text or "code" in top.members or "errorcode" in top.members
-    strangers = 3 if "errormessage" in top.members and "errorcode" in top.members and not top.has_name else 1
-    if not told or top.has_data or top.named > strangers or isinstance(top.members.get("id"), int):
+    most = 3 if "errormessage" in top.members and "errorcode" in top.members else 1
+    if not told or top.has_data or top.named > most or str(top.members.get("id", "")).isdecimal():
+        return False
+    if top.has_name and (top.strangers > 0 or not top.has_text):
         return False
     return any(
         isinstance(value, str) and value.lower() in BAD_WORDS
@@ -169,7 +197,7 @@ def _code_word(top: Top) -> bool:
             return True
         if name in OF_ERRORS and " " not in value and (top.has_text or complains_of_code(value)):
             return True
-        if top.has_text and name in NUMBER_FLAGS and _is_failing_code(top, name, value):
+        if top.has_saying and name in NUMBER_FLAGS and _is_failing_code(top, name, value):
             return True
         if top.has_text and name in {"objecttype", "type", "class"} and value.endswith(("Exception", "Fault")):
             return True
@@ -204,7 +232,18 @@ _REFUSED: Final = re.compile(r"REQUEST_(?:NOT_|DENIED|FAILED|ERROR|INVALID|REJEC
 
 def _inner_status(top: Top) -> bool:
     """`meta: {code: 403}`, `status: {error: true}`, and no data."""
-    return _is_status_all_data(top) or any(_is_failing_head(name, inner) for name, inner in _heads(top))
+    if _is_status_all_data(top) or any(_is_failing_head(name, inner) for name, inner in _heads(top)):
+        return True
+    filled = [(name, value) for name, value in top.members.items() if not is_empty(value)]
+    return len(filled) == 1 and filled[0][0].endswith(("header", "head")) and _is_numbered_head(filled[0][1])
+
+
+def _is_numbered_head(head: object) -> bool:
+    """Return whether a head without a body gives a number that is not nought, and a sentence beside it."""
+    if not isinstance(head, dict):
+        return False
+    top = Top(head)
+    return top.strangers == 0 and _number(top)
 
 
 def _is_status_all_data(top: Top) -> bool:
@@ -301,7 +340,7 @@ def _in_member(top: Top, name: str, value: object, *, depth: int, is_alone: bool
     if name.endswith(("error", "fault", "exception")) and name not in ERROR_MEMBERS:
         return value if top.strangers <= 1 and "last" not in name and _has_message(value) else None
     if (name in _HOLDERS or (is_alone and name not in NO_WRAPPERS)) and not top.says_ok:
-        return _in_holder(value, depth=depth)
+        return _in_holder(value, depth=depth, lacks_data=top.lacks_data)
     return None
 
 
@@ -334,7 +373,7 @@ def _in_wrapper(value: Mapping[str, object], *, depth: int) -> Mapping[str, obje
     return None if depth == 1 else _deeper(inner, depth=depth)
 
 
-def _in_holder(value: Mapping[str, object], *, depth: int) -> Mapping[str, object] | None:
+def _in_holder(value: Mapping[str, object], *, depth: int, lacks_data: bool) -> Mapping[str, object] | None:
     """Return the failing part of an object under a name that says nothing: a thing of that name may have failed.
 
     So only an error's own object, a number that is named after errors, or a head that fails, and nothing beside it.
@@ -346,7 +385,7 @@ def _in_holder(value: Mapping[str, object], *, depth: int) -> Mapping[str, objec
         isinstance(part, (dict, list)) and name in {"error", "errors", "fault"} and is_error_value(part)
         for name, part in inner.members.items()
     )
-    numbered = not inner.strangers and _number(inner) and not OF_ERRORS.isdisjoint(inner.members)
+    numbered = not inner.strangers and _number(inner) and (lacks_data or not OF_ERRORS.isdisjoint(inner.members))
     if nested or numbered or _inner_status(inner):
         return _part_of(value, inner)
     return None if depth == 1 else _deeper(inner, depth=depth)

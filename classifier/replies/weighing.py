@@ -41,7 +41,11 @@ def _is_error_list(name: str, entries: list[object]) -> bool:
         if not isinstance(entry, dict):
             return False
         sorts = [sort_of(name) for name, value in islice(entry.items(), 20) if not is_empty(value)]
-        strangers = sum(sort in {Sort.OTHER, Sort.SIZE} for sort in sorts)
+        strangers = sum(
+            sort_of(name) in {Sort.OTHER, Sort.SIZE} and not plain_name(name).startswith(_OF_AN_ERROR)
+            for name, value in islice(entry.items(), 20)
+            if not is_empty(value)
+        )
         if strangers and any(plain_name(name) in _ROW_IDS for name in entry):
             return False
         if not is_of_the_call and not TELLING_SORTS.issuperset(sorts):
@@ -51,6 +55,7 @@ def _is_error_list(name: str, entries: list[object]) -> bool:
     return True
 
 
+_OF_AN_ERROR: Final = ("err", "severity")
 _ROW_IDS: Final = words("id uuid guid")
 _HEAD_SORTS: Final = frozenset({Sort.STATUS, Sort.ECHO, Sort.TEXT})
 
@@ -59,7 +64,9 @@ def _beside(members: Mapping[str, object]) -> int:
     """Return how many members there are, echoes left out, or nought where there is but one of any kind."""
     if len(members) == 1:
         return 0
-    return 9 if len(members) > 8 else sum(sort_of(name) is not Sort.ECHO for name in members)
+    if len(members) > 8:
+        return 9
+    return sum(sort_of(name) is not Sort.ECHO for name, value in members.items() if value is not None)
 
 
 class Weighing:
@@ -70,15 +77,19 @@ class Weighing:
         "checks",
         "claims",
         "complaints",
+        "ends",
         "error_lists",
         "faults",
         "hard_proofs",
+        "held",
+        "is_alone",
         "is_in_a_thing",
         "is_in_parts",
         "is_listed",
         "is_nought",
         "is_well",
         "left",
+        "objects",
         "proofs",
         "records",
         "rows",
@@ -111,6 +122,14 @@ class Weighing:
         self.checks = 0
         """Flags that tell of something else that it is not valid, where that stands beside."""
         self.is_well = False
+        self.ends = 0
+        """Words that say that the call ended badly."""
+        self.held = 0
+        """Sentences where data should be."""
+        self.objects = 0
+        """Objects named after errors that tell something."""
+        self.is_alone = False
+        """Whether the document has but one member, which is named after an error."""
         self.is_nought = False
         """A number that mostly says that all is well, and at some vendors that nothing is."""
         self.is_in_parts = False
@@ -157,6 +176,7 @@ class Weighing:
             texts, complaints = self.texts, self.complaints
             self.walk(value, depth + 1, in_fault=True)
             if self.texts > texts or self.complaints > complaints:
+                self.objects += 1
                 self.proofs += 1
                 self.hard_proofs += 1
             return
@@ -217,6 +237,8 @@ class Weighing:
             if in_fault and " " in text:
                 self.texts += 1
                 self._complain(text)
+            self.proofs += not in_fault and text.lower() in BAD_WORDS and plain_name(name) in _KINDS
+            self.records += not in_fault and "." in text and plain_name(name) == "domain"  # a host's, not an error's
         elif sort is Sort.RECORD:
             if in_fault or complains_exactly(text):
                 self._complain(text)
@@ -226,6 +248,7 @@ class Weighing:
             if in_fault or (len(text) <= _LONGEST_WORDS and plain_name(name) in _MAY_HOLD_WORDS):
                 self._complain(text)
             self.strangers += not in_fault
+            self.held += name == "data" and " " in text and len(text) <= _LONGEST_WORDS
 
     def _told(self, text: str, sort: Sort, *, in_fault: bool) -> None:
         lower = text[:80].lower()
@@ -235,12 +258,13 @@ class Weighing:
             self.is_well |= lower in {"true", "yes", "y"}
             return
         if sort in {Sort.STATUS, Sort.CALL_CODE}:
-            if lower in WELL or lower in {"done", "complete", "completed"}:
+            if lower in WELL or lower in _DONE:
                 self.is_well = True
             elif lower in LIFE:
                 self.records += 1
             elif lower in BAD_WORDS or _ENDS_BADLY.search(text) is not None:
                 self.proofs += 1
+                self.ends += 1
                 self._complain(text)
             else:
                 self.claims += 1
@@ -291,6 +315,8 @@ class Weighing:
         elif sort is Sort.SIZE and value > 0:
             self.sizes += 1
             self.strangers += value > 1 and not in_fault
+        elif sort is Sort.BLAME and value == 1:
+            self._flag(name, sort, value=True)
         elif sort in {Sort.OTHER, Sort.BLAME} and value != 0:
             self.strangers += not in_fault
 
@@ -298,6 +324,7 @@ class Weighing:
         if sort is Sort.FAULT_CODE or sort is Sort.FAULT:
             self.claims += value != 0
             self.is_nought |= value == 0
+            self.is_well |= value == 0 and plain_name(name) == "error" and sort is Sort.FAULT
         else:
             is_well = 200 <= value < 300
             self.claims += not is_well and (value != 0 or sort is Sort.STATUS)
@@ -317,7 +344,11 @@ class Weighing:
             return self.strangers <= min(1, self.proofs) or (
                 self.strangers <= 2 <= self.proofs and self.hard_proofs > 0
             )
-        return self.strangers == 0 and self.proofs > 0 and self.texts > 0
+        if self.objects and self.texts and self.strangers == 1:
+            return True
+        if self.held == 1 == self.strangers and self.ends:
+            return True
+        return self.strangers == 0 and self.proofs > 0 and (self.texts > 0 or self.is_alone)
 
     @property
     def _is_data(self) -> bool:
@@ -332,7 +363,7 @@ class Weighing:
         """Whether it says that all is well, and nothing that weighs more says otherwise."""
         if self.is_well and not (self.hard_proofs and self.proofs > 1):
             return True
-        return self.is_nought and not (self.hard_proofs or self.faults)
+        return self.is_nought and not (self.hard_proofs or (self.faults and not self.is_in_a_thing))
 
     @property
     def is_no_page(self) -> bool:
@@ -364,11 +395,14 @@ def _all_parts_fail(parts: list[object], whole: Weighing) -> bool:
     return whole.is_in_parts
 
 
+_DONE: Final = words("done complete completed warning warn partial partialsuccess partialfailure")
 _FLAG_WORDS: Final[Mapping[str, bool]] = MappingProxyType(
     {"true": True, "yes": True, "y": True, "false": False, "no": False, "n": False}
 )
-_CHECKED: Final = words("valid isvalid")
+_CHECKED: Final = words("valid isvalid accepted granted")
 _REFUSALS: Final = words("false no n fail failed failure denied error")
+_KINDS: Final = words("type kind messagetype msgtype")
+"""Echoes that may tell of which kind a reply is (`type: error`)."""
 _SILENT: Final = frozenset({Sort.OTHER, Sort.SIZE, Sort.BLAME, Sort.ECHO, Sort.RECORD})
 _LONGEST_WORDS: Final = 120
 _MAY_HOLD_WORDS: Final = words("data result payload body value content output")
@@ -380,7 +414,8 @@ _REFUSES: Final = re.compile(
 """Flags that say by their name alone that a call was refused."""
 _NUMBERS_OF_THE_CALL: Final = frozenset({Sort.FAULT_CODE, Sort.CALL_CODE, Sort.STATUS, Sort.FAULT})
 _PLAIN_NUMBERS: Final = words("code status state number")
-_ENDS_BADLY: Final = re.compile(r"(?:ERROR|FAILED|FAILURE|DENIED|FAULT|REJECTED)\Z")
+_ENDS_BADLY: Final = re.compile(r"(?:ERROR|FAILED|FAILURE|DENIED|FAULT|REJECTED)\Z|\A(?:ERR|ERROR|FAIL|FAILED)[-_:.]")
+"""Codes in capitals that end, or begin, as a failure does (`ERR-PARAM`)."""
 
 
 def weighed(document: Mapping[str, object], *, lacks_records: bool = False) -> Said | None:
@@ -394,5 +429,6 @@ def weighed(document: Mapping[str, object], *, lacks_records: bool = False) -> S
     if told and len(told) < 8 and all(plain_name(name) in MAY_BE_ANYTHING for name in told):
         return None
     weighing = Weighing()
+    weighing.is_alone = len(told) == 1 and sort_of(told[0]) in {Sort.FAULT, Sort.FAULT_CODE}
     weighing.walk(document, 0, in_fault=False)
     return weighing.said if weighing.fails or (lacks_records and weighing.is_no_page) else None

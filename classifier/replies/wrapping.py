@@ -25,7 +25,7 @@ ERROR_MEMBERS: Final = words(
 )
 ERROR_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors"})
 STATS: Final = frozenset({"stat", "status"})
-STAT_FAILS: Final = frozenset({"fail", "nok", "ko", "ng"})
+STAT_FAILS: Final = frozenset({"fail", "nok", "ko"})
 PAGING: Final = words(
     "total totalcount count next nextpage nextpagetoken nextcursor cursor hasmore page perpage pagesize offset limit "
     "pagination paging totalpages totalresults"
@@ -54,7 +54,7 @@ MORE_HEADS: Final = words("metadata info responsemetadata requeststatus result m
 DATA: Final = ("data", "result", "results", "response", "resources")
 NUMBER_FLAGS: Final = frozenset(
     {"code", "errcode", "errorcode", "errno", "statuscode", "status", "retcode", "ret", "resultcode", "returncode"}
-    | {"cod", "codigo", "rspcode", "rspcd", "resultcd", "rtncd"}
+    | {"rc", "cod", "codigo", "rspcode", "rspcd", "resultcd", "rtncd"}
     | {"responsecode", "respcode", "rtncode", "bizcode", "httpcode", "httpstatus", "httpstatuscode", "errorno"}
 )
 OF_ERRORS: Final = frozenset({"errcode", "errorcode", "errno", "errorno"})
@@ -128,6 +128,8 @@ ENTRY_TELLS: Final = words(
 def _is_error_entry(entry: object) -> bool:
     if isinstance(entry, str):
         return bool(entry.strip())
+    if isinstance(entry, list):
+        return 0 < len(entry) <= 4 and all(part is None or isinstance(part, str) for part in entry)
     if not isinstance(entry, dict) or not entry:
         return False
     names = [plain_name(name) for name, part in entry.items() if not is_empty(part)]
@@ -135,7 +137,9 @@ def _is_error_entry(entry: object) -> bool:
         return False  # a row on an error
     if not names or (ENTRY_TELLS.isdisjoint(names) and not any(name.endswith(NO_TEXT_ENDS) for name in names)):
         return False
-    shaped = sum(name in _ERROR_ENTRY or name.endswith(NO_TEXT_ENDS) for name in names)
+    shaped = sum(
+        name in _ERROR_ENTRY or name.endswith(NO_TEXT_ENDS) or name.startswith(("err", "severity")) for name in names
+    )
     telling = any(role_of(name) in TELLING for name in entry)
     return telling and shaped * 4 >= len(names) * 3
 
@@ -161,7 +165,9 @@ def _is_telling(name: str, part: object) -> bool:
         return False
     if isinstance(part, list):
         return isinstance(part[0], (str, dict))
-    return role_of(name) in TELLING or isinstance(part, (str, dict))
+    if isinstance(part, dict):
+        return any(isinstance(inner, (str, list, dict)) and not is_empty(inner) for inner in islice(part.values(), 20))
+    return role_of(name) in TELLING or isinstance(part, str)
 
 
 def is_empty(value: object) -> bool:
@@ -238,6 +244,14 @@ class Top:
         return any(name in _NAMING or (name.endswith("id") and name not in ENVELOPE) for name in self.members)
 
     @property
+    def has_saying(self) -> bool:
+        """Whether a text is about the call by its name, which a title or a description may not be."""
+        return any(
+            isinstance(value, str) and value != "" and (name in COMPLAINING - WORD_FLAGS or name.endswith(NO_TEXT_ENDS))
+            for name, value in self.members.items()
+        )
+
+    @property
     def judges_a_thing(self) -> bool:
         """Whether it tells that something else is not valid (`valid: false` beside what was checked)."""
         return self.strangers > 0 and (self.members.get("valid") is False or self.members.get("isvalid") is False)
@@ -245,7 +259,7 @@ class Top:
     @property
     def lacks_data(self) -> bool:
         """Whether a member that should hold data is there and empty."""
-        return any(name in self.members and is_empty(self.members[name]) for name in DATA)
+        return any(name in self.members and is_empty(self.members[name]) for name in _MAY_LACK)
 
     @property
     def denials(self) -> int:
@@ -284,7 +298,8 @@ class Top:
         )
 
 
-_NAMING: Final = words("id uuid key serial number hostname host ip email name")
+_MAY_LACK: Final = (*DATA, "payload", "rows", "items", "records", "list")
+_NAMING: Final = words("id uuid key serial number hostname host ip email name domain device agent username")
 _OK_NUMBERS: Final = frozenset({"0", "00", "000", "0000", "00000", "000000", "200"})
 
 
@@ -292,6 +307,8 @@ def is_data(name: str, value: object) -> bool:
     """Return whether a member that may hold data holds some; a word under `result` is none, under `data` it may be."""
     if isinstance(value, str) and name != "data":
         return len(value) > 300
+    if isinstance(value, dict) and len(value) == 1 and isinstance(value.get("error"), str):
+        return False
     return not is_empty(value)
 
 
