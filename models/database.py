@@ -43,6 +43,11 @@ _BY_INDEX: Final = " -c enable_seqscan=off"
 _NOT_DURABLE: Final = " -c synchronous_commit=off"
 
 
+def session_options(*, durable: bool = True, by_index: bool = False) -> str:
+    """Return what a session is begun with, as libpq reads it. What it means: see Database."""
+    return _SESSION + _NOT_DURABLE * (not durable) + _BY_INDEX * by_index
+
+
 def driver_url(url: str) -> str:
     """Return the URL as libpq reads it, from any of the usual spellings."""
     for prefix in _DRIVER_PREFIXES:
@@ -103,7 +108,7 @@ class Database:
             kwargs={
                 "autocommit": True,
                 "application_name": application_name,
-                "options": _SESSION + _NOT_DURABLE * (not durable) + _BY_INDEX * by_index,
+                "options": session_options(durable=durable, by_index=by_index),
             },
             check=_check,
             name=application_name,

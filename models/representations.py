@@ -59,7 +59,7 @@ def health_document(health: HealthView) -> dict[str, object]:
         "status": health.status,
         "description": health.description,
         "resolution_owner": health.owner,
-        "details": [_detail(each) for each in health.details] or None,
+        "details": [detail_document(each) for each in health.details] or None,
         "reason": health.reason,
         "rule": health.rule,
         "sentence": health.sentence,
@@ -74,7 +74,7 @@ def health_document(health: HealthView) -> dict[str, object]:
     }
 
 
-def _detail(detail: Mapping[str, Any]) -> dict[str, Any]:
+def detail_document(detail: Mapping[str, Any]) -> dict[str, Any]:
     """Return a data type that failed, the wire's two members first: jsonb orders them by length."""
     first = {"data_export_type": detail.get("data_export_type"), "endpoint": detail.get("endpoint")}
     return {**first, **detail}
@@ -113,7 +113,7 @@ def run_document(run: RunView, *, whole: bool = False) -> dict[str, object]:
         "sentence": run.sentence,
         "next_step": run.next_step,
         "retry_at": run.retry_at,
-        "details": [_detail(each) for each in run.details] or None,
+        "details": [detail_document(each) for each in run.details] or None,
         "requests": run.requests,
         "records": {
             "new": run.records_new,

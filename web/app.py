@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from web import operations, problems
 from web.api import ROUTERS
 from web.desk import Desk
+from web.lane import Lane
 from web.lately import Lately
 from web.metrics import Metrics
 from web.middleware import REQUEST_ID, RequestMiddleware
@@ -28,7 +29,7 @@ def make_app(desk: Desk) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        desk.close()
+        await desk.end()
 
     app = FastAPI(
         title="Connection Health",
@@ -45,11 +46,13 @@ def make_app(desk: Desk) -> FastAPI:
     app.state.readiness = operations.readiness(desk)
     app.state.healths = operations.healths(desk)
     problems.install(app)
-    routers = (operations.router, *ROUTERS)
+    first, *others = ROUTERS  # they are tried in their order
+    routers = (first, operations.router, *others)
     for router in routers:
         app.include_router(router)
     app.state.api_routes = [route for router in routers for route in router.routes]
     app.state.schema = Lately(lambda: orjson.dumps(openapi_of(app)), math.inf)
+    app.add_middleware(Lane, routes=app.state.api_routes, on_error=app.exception_handlers)
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     if origins:
         app.add_middleware(

@@ -12,6 +12,7 @@ from celery import Celery
 
 from models.api_keys import ApiKey
 from models.database import Database
+from models.reading import Reading
 from models.vault import Keyring
 from worker.app import make_app
 from worker.settings import Settings
@@ -74,6 +75,15 @@ class Desk:
         )
 
     @cached_property
+    def reading(self) -> Reading:
+        """For lists, on the event loop."""
+        return Reading(
+            self.settings.database_url.get_secret_value(),
+            max_size=self.settings.database_pool,
+            application_name="connection-health web lists",
+        )
+
+    @cached_property
     def known_keys(self) -> KnownKeys:
         """Keys that were looked up a moment ago."""
         return KnownKeys()
@@ -92,8 +102,14 @@ class Desk:
         """Let a worker know that a connection is due. Never raises: without Redis it runs a moment later."""
         wake(self.hints, connection_id)
 
+    async def end(self) -> None:
+        """Close what was opened, on the event loop that it was opened on."""
+        if "reading" in self.__dict__:
+            await self.reading.close()
+        self.close()
+
     def close(self) -> None:
-        """Close what was opened."""
+        """Close what was opened, but what belongs to an event loop."""
         opened: Mapping[str, object] = self.__dict__
         if "database" in opened:
             self.database.close()

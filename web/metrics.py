@@ -30,7 +30,7 @@ class Metrics:
             registry=self.registry,
         )
         self._in_flight = Gauge(f"{prefix}requests_in_flight", "Requests being answered.", registry=self.registry)
-
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._connections = Gauge(
             "connection_health_connections",
             "Connections by health, without deleted ones; at most some seconds old.",
@@ -56,8 +56,12 @@ class Metrics:
 
     def observe(self, method: str, route: str, status: int, took_s: float) -> None:
         """Count an answered request."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(took_s)
+        of = method, route, status
+        if of not in self._known:  # to find a counter by its labels takes longer than to count
+            self._known[of] = self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
+        requests, seconds = self._known[of]
+        requests.inc()
+        seconds.observe(took_s)
 
     def text(self) -> bytes:
         """Return everything as Prometheus reads it."""

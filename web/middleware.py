@@ -8,7 +8,6 @@ from typing import Final
 from uuid import uuid4
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.metrics import Metrics
@@ -17,17 +16,18 @@ from web.problems import Problem, response_of, unforeseen
 log = structlog.get_logger()
 
 REQUEST_ID: Final = "x-request-id"
+_REQUEST_ID: Final = REQUEST_ID.encode("ascii")
 _ID_SHAPE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
-_SECURE: Final = {
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    "cross-origin-resource-policy": "same-origin",
-    "strict-transport-security": "max-age=31536000",
-    "cache-control": "no-store",
-}
+_SECURE: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"strict-transport-security", b"max-age=31536000"),
+    (b"cache-control", b"no-store"),
+)
 """Set where a handler does not set them itself."""
 
 
@@ -46,7 +46,8 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(REQUEST_ID, "")
+        head = dict(scope["headers"])
+        given = head.get(_REQUEST_ID, b"").decode("latin-1")
         request_id = given if _ID_SHAPE.fullmatch(given) else str(uuid4())
         is_head = scope["method"] == "HEAD"
         # A HEAD is a GET whose body stays here, so that every address that can be got can be asked for its head.
@@ -58,17 +59,24 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID] = request_id
-                for name, value in _SECURE.items():
-                    headers.setdefault(name, value)
+                headers = message["headers"]
+                there = {name for name, _ in headers}
+                message = {
+                    **message,
+                    "headers": [
+                        *headers,
+                        (_REQUEST_ID, request_id.encode("ascii")),
+                        *(each for each in _SECURE if each[0] not in there),
+                    ],
+                }
             elif is_head:
                 message = {**message, "body": b""}
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id), self._metrics.in_flight():
             try:
-                body = await self._body(scope, receive)
+                has_body = b"content-length" in head or b"transfer-encoding" in head
+                body = await self._body(head.get(b"content-length", b"0"), receive) if has_body else b""
                 await self._app(asked, _replayed(body, receive), answer)
             except Problem as problem:
                 await response_of(problem, request_id)(asked, receive, answer)
@@ -89,10 +97,9 @@ class RequestMiddleware:
                     actor=asked.get("actor"),
                 )
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """Read the whole body, within its bounds, before any thread is held up by it."""
-        announced = Headers(scope=scope).get("content-length", "0")
-        if announced.isdecimal() and int(announced) > self._largest_body:
+    async def _body(self, announced: bytes, receive: Receive) -> bytes:
+        """Read the whole body, within its bounds, before any thread is held up by it. announced: its length."""
+        if announced.isdigit() and int(announced) > self._largest_body:
             raise self._too_large()
         parts = bytearray()
         try:

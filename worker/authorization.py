@@ -9,8 +9,9 @@ is stored. The code is exchanged by the same guarded session that runs have, and
 it is stored: the run that follows says what it is good for.
 """
 
+import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -26,6 +27,7 @@ from models import authorizations, connections, vault
 from models.authorizations import Attempt
 from models.connections import ConnectionView
 from models.errors import AttemptOverError, LinkRefusedError, NotFoundError
+from models.lists import ListedConnection
 from models.vocabulary import ConnectionState
 from vendors.consent import REDIRECT_URLS, Consent, challenge_of, consent_way, new_verifier, offers_consent
 from vendors.credentials_schema import Prepared, prepare
@@ -94,17 +96,32 @@ def link_of(station: Station, view: ConnectionView) -> str | None:
     Stable for a day, good for a week at least, void once the connection was authorized. Whoever has it may connect an
     account of theirs in the customer's name, so it goes to that customer alone.
     """
-    public_url = station.settings.public_url
-    if public_url is None or view.state is ConnectionState.DELETED:
+    if not _may_consent(station, view.vendor, view.state, lambda: view.options):
         return None
+    return _link(station, view.connection_id, view.cred_version)
+
+
+def listed_link(station: Station, listed: ListedConnection) -> str | None:
+    """Return what `link_of` does, for a connection of a list."""
+    document = listed.document
+    if not _may_consent(station, document["vendor"], document["state"], lambda: json.loads(listed.options)):
+        return None
+    return _link(station, UUID(document["id"]), listed.cred_version)
+
+
+def _may_consent(station: Station, vendor: str, state: str, options: Callable[[], Mapping[str, object]]) -> bool:
+    if station.settings.public_url is None or state == ConnectionState.DELETED:
+        return False
     try:
-        definition = station.catalogue.get(view.vendor)
+        definition = station.catalogue.get(vendor)
     except VendorError:  # gone or broken: its own runs say so, and nobody else's document is harmed
-        return None
-    if not is_chosen(definition, view.options):
-        return None
-    ticket = authorizations.link_ticket(station.keyring, view.connection_id, view.cred_version, now=datetime.now(UTC))
-    return f"{public_url}{LINK_PATH}/{ticket}"
+        return False
+    return offers_consent(definition) and is_chosen(definition, options())
+
+
+def _link(station: Station, connection_id: UUID, cred_version: int) -> str:
+    ticket = authorizations.link_ticket(station.keyring, connection_id, cred_version, now=datetime.now(UTC))
+    return f"{station.settings.public_url}{LINK_PATH}/{ticket}"
 
 
 def whole_link(station: Station, connection_id: UUID) -> str:

@@ -1,8 +1,12 @@
 """How the processes write their logs: one event a line, JSON or for a terminal, never a secret's value."""
 
+import json
 import logging
 import sys
+from collections.abc import Callable
+from typing import Any
 
+import orjson
 import structlog
 
 from worker.settings import Settings
@@ -16,17 +20,22 @@ def set_up(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor
+    ours: structlog.typing.Processor = structlog.stdlib.ProcessorFormatter.wrap_for_formatter
+    logger_factory: Callable[..., Any] = structlog.stdlib.LoggerFactory()
     if settings.log_format == "json":
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
+        # Our own lines go past the standard library, with which each takes five times as long.
+        ours = structlog.processors.JSONRenderer(serializer=_json)
+        logger_factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
     else:
         # Without locals: a frame may hold a credential.
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, ours],
+        logger_factory=logger_factory,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.log_level)),
         cache_logger_on_first_use=True,
     )
@@ -48,3 +57,10 @@ def set_up(settings: Settings) -> None:
         "urllib3": "WARNING",
     }.items():
         logging.getLogger(name).setLevel(level)
+
+
+def _json(event: dict[str, Any], default: Callable[[Any], Any]) -> bytes:
+    try:
+        return orjson.dumps(event, default=default, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # half of a character, or a number beyond 64 bits
+        return json.dumps(event, default=default).encode()

@@ -1,17 +1,30 @@
 import itertools
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import orjson
 import psycopg
 import pytest
 
 from classifier.vocabulary import HealthName, HealthStatus, ResolutionOwner
 from models import connections, counts, history, runs
 from models.counts import health_counts
+from models.database import rows
 from models.errors import InvalidValueError
-from models.lists import DEEPEST_OFFSET, ConnectionFilter, Order, Place, list_connections
+from models.lists import (
+    DEEPEST_OFFSET,
+    ConnectionFilter,
+    DocumentPage,
+    Order,
+    Place,
+    document_page,
+    document_query,
+    list_connections,
+)
+from models.representations import connection_document
 from models.runs import FinishedRun
 from models.vocabulary import ConnectionState, RunState
 
@@ -348,3 +361,33 @@ def test_what_is_folded_at_this_moment_is_counted_once(fresh_database_url: str) 
         one.commit()
         assert health_counts(other, organization_id=made)[HealthName.HEALTHY] == 9
         assert health_counts(other)[HealthName.HEALTHY] == 9
+
+
+def test_documents_are_those_of_views(
+    world: Any, many: dict[UUID, tuple[HealthName | None, str, ConnectionState]]
+) -> None:
+    """Lists over HTTP are made straight from rows: they must say what the views say, word for word."""
+    failing = next(one for one, (name, _, _) in many.items() if name is HealthName.UNAUTHORIZED)
+    details = [{"endpoint": "GET /x", "reason": "r", "data_export_type": "users"}]
+    world.db.execute("UPDATE health SET details = %s WHERE connection_id = %s", (json.dumps(details), failing))
+    world.running(world.connection().connection_id)
+    for order in Order:
+        views = list_connections(world.db, order=order, limit=1000)
+        page = documents_of(world, ConnectionFilter(), order, limit=1000)
+        made = [each.document for each in page.items]
+        assert [json_of(each) for each in made] == [json_of(connection_document(view)) for view in views.items]
+        assert [list(each) for each in made] == [list(connection_document(view)) for view in views.items]
+        assert [each.cred_version for each in page.items] == [view.cred_version for view in views.items]
+        assert [json.loads(each.options) for each in page.items] == [view.options for view in views.items]
+        part = documents_of(world, ConnectionFilter(), order, limit=3)
+        assert part.after == list_connections(world.db, order=order, limit=3).after
+        assert page.after is None
+
+
+def documents_of(world: Any, chosen: ConnectionFilter, order: Order, *, limit: int) -> DocumentPage:
+    statement, params = document_query(chosen, order=order, limit=limit)
+    return document_page(rows(world.db, statement, params), order=order, limit=limit)
+
+
+def json_of(document: dict[str, Any]) -> Any:
+    return json.loads(orjson.dumps(document))

@@ -1,5 +1,6 @@
 """Credentials that pass through the HTTP API stand in the vault alone: in no table, Redis, log, process or answer."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_credentials_stand_nowhere_but_in_the_vault(
         web = Program("web-1", command, house.environment(http_port=0, log_format="json", log_level="DEBUG"), tmp_path)
         house.programs.append(web)
         web.wait_for_log("web.ready")
-        port = int(web.log.partition('"port": ')[2].partition(",")[0].rstrip("}\n"))
+        port = next(line["port"] for line in map(json.loads, web.log.splitlines()) if line["event"] == "web.ready")
         with house.database.transaction() as db:
             _, key = api_keys.create_key(db, name="k", scope=Scope.ADMIN, organization_id=None, created_by="command")
         account = f"canary{uuid4().hex}"

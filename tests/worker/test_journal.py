@@ -2,6 +2,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 import structlog
@@ -49,6 +50,23 @@ def test_json_is_one_object_a_line_whoever_speaks(capsys: pytest.CaptureFixture[
     assert (ours["event"], ours["run_seq"], ours["level"]) == ("run.finished", 3, "info")
     assert (theirs["event"], theirs["level"]) == ("two\nlines", "warning")
     assert ours["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param("\ud800", id="half of a character"),
+        pytest.param(2**70, id="a number beyond 64 bits"),
+        pytest.param({1: "x"}, id="a key that is no text"),
+        pytest.param(UUID(int=1), id="an id"),
+        pytest.param(b"\xff", id="bytes"),
+    ],
+)
+def test_no_value_keeps_a_line_from_being_written(odd: object, capsys: pytest.CaptureFixture[str]) -> None:
+    journal.set_up(settings_of(log_format="json"))
+    structlog.get_logger().info("odd", value=odd)
+
+    assert json.loads(capsys.readouterr().err)["event"] == "odd"
 
 
 def test_the_level_holds_for_all(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,9 +18,10 @@ from web.api import (
     records,
 )
 
+# First what is asked for most.
 ROUTERS: Final[tuple[APIRouter, ...]] = (
-    organizations.router,
     connections.router,
+    organizations.router,
     probes.router,
     jobs.router,
     healths.router,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
 from fastapi import Request, Response
+from fastapi._compat import ModelField
 from fastapi.concurrency import run_in_threadpool
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
@@ -26,12 +27,23 @@ _NOT_KNOWN: Final = (
 )  # fmt: skip
 
 
+class _Field:
+    """One parameter. default: shared by all requests; those of our handlers cannot be changed."""
+
+    __slots__ = ("alias", "default", "is_required", "name", "validate")
+
+    def __init__(self, field: ModelField) -> None:
+        self.name, self.alias = field.name, field.validation_alias or field.alias
+        self.is_required, self.default = field.field_info.is_required(), field.get_default()
+        self.validate = field.validate
+
+
 class Plan:
     """How the arguments of one callable are found. Made once for each route."""
 
     def __init__(self, dependant: Dependant) -> None:
         assert dependant.call is not None  # noqa: S101 - FastAPI's own type allows for one that is not filled in yet
-        self._call = dependant.call
+        self.call = dependant.call
         self._request_name = dependant.request_param_name or dependant.http_connection_param_name
         self._is_async = _is_async(dependant.call)
         self._parts = [(part.name, Plan(part)) for part in dependant.dependencies]
@@ -41,11 +53,10 @@ class Plan:
             "header": dependant.header_params,
             "cookie": dependant.cookie_params,
         }
-        self._fields = [
-            (source, of, field.validation_alias or field.alias, field)
-            for source, of in _SOURCES.items()
-            for field in given[source]
+        self._sources = [
+            (source, of, [_Field(field) for field in given[source]]) for source, of in _SOURCES.items() if given[source]
         ]
+        self._defaults = {each.name: each.default for _, _, fields in self._sources for each in fields}
 
     @staticmethod
     def knows(dependant: Dependant) -> bool:
@@ -55,40 +66,43 @@ class Plan:
     async def answered(self, request: Request) -> Response:
         """Call the handler. Raises RequestValidationError for all that is wrong at once."""
         wrong: list[Any] = []
-        arguments = await self._arguments(request, {}, wrong)
+        arguments = await self.arguments(request, {}, wrong)
         if wrong:
             raise RequestValidationError(wrong)
-        return cast("Response", await self._called(arguments))
+        return cast("Response", await self.called(arguments))
 
-    async def _arguments(self, request: Request, found: dict[object, Any], wrong: list[Any]) -> dict[str, Any]:
+    async def arguments(self, request: Request, found: dict[object, Any], wrong: list[Any]) -> dict[str, Any]:
         """Return the arguments. found: what dependencies came to, so that none is called twice for one request."""
-        arguments: dict[str, Any] = {}
+        arguments = dict(self._defaults)
         for name, part in self._parts:
-            if part._call not in found:
+            if part.call not in found:
                 mistakes = len(wrong)
-                theirs = await part._arguments(request, found, wrong)
+                theirs = await part.arguments(request, found, wrong)
                 if len(wrong) > mistakes:
                     continue
-                found[part._call] = await part._called(theirs)
+                found[part.call] = await part.called(theirs)
             if name is not None:
-                arguments[name] = found[part._call]
-        for source, of, alias, field in self._fields:
-            value = of(request).get(alias)
-            if value is not None:
-                arguments[field.name], mistaken = field.validate(value, {}, loc=(source, alias))
-                wrong.extend(mistaken)
-            elif field.field_info.is_required():
-                wrong.append({"type": "missing", "loc": (source, alias), "msg": "Field required", "input": None})
-            else:
-                arguments[field.name] = field.get_default()
+                arguments[name] = found[part.call]
+        for source, of, fields in self._sources:
+            values = of(request)
+            for field in fields:
+                value = values.get(field.alias)
+                if value is not None:
+                    arguments[field.name], mistaken = field.validate(value, {}, loc=(source, field.alias))
+                    wrong.extend(mistaken)
+                elif field.is_required:
+                    wrong.append(
+                        {"type": "missing", "loc": (source, field.alias), "msg": "Field required", "input": None}
+                    )
         if self._request_name is not None:
             arguments[self._request_name] = request
         return arguments
 
-    async def _called(self, arguments: Mapping[str, Any]) -> Any:
+    async def called(self, arguments: Mapping[str, Any]) -> Any:
+        """Call it."""
         if self._is_async:
-            return await cast("Awaitable[Any]", self._call(**arguments))
-        return await run_in_threadpool(self._call, **arguments)
+            return await cast("Awaitable[Any]", self.call(**arguments))
+        return await run_in_threadpool(self.call, **arguments)
 
 
 def _is_async(call: Callable[..., Any]) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, cast
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.concurrency import run_in_threadpool
 
 from classifier.vocabulary import OWNER, HealthName, HealthStatus, ResolutionOwner, status_of
 from models import audit, connections, counts, invites, lists, revisions
@@ -19,7 +20,7 @@ from vendors.credentials_schema import prepare
 from web.api.answers import answer, empty, page
 from web.api.authority import AtDesk, Principal, Reader, Writer, WriterOrInvited
 from web.api.cursors import Cursor, Limit, cursor_of, place_of, refused
-from web.api.documents import address_of, shown_connection
+from web.api.documents import address_of, shown_connection, shown_listed
 from web.api.outside import asks_outside
 from web.api.repeats import Keep, Repeatable
 from web.api.route import Route
@@ -33,6 +34,8 @@ from worker.changes import Change
 router = APIRouter(prefix="/v1/provisioning", tags=["connections"], route_class=Route)
 
 _OF_ORGANIZATION: Final = "/organizations/{organization_id}/connections"
+AT_ONCE: Final = 100
+"""Connections that are made into a list on the event loop: more would keep everybody waiting for milliseconds."""
 _ONE: Final = _OF_ORGANIZATION + "/{connection_id}"
 IfMatch = Annotated[
     str | None,
@@ -113,10 +116,12 @@ AsAsked = Annotated[Asked, Depends(_asked)]
 @router.get(
     _OF_ORGANIZATION, summary="List an organization's connections", response_model=CountedPageShape[ConnectionShape]
 )
-def list_connections(organization_id: UUID, principal: Reader, desk: AtDesk, asked: AsAsked) -> Response:
+async def list_connections(organization_id: UUID, principal: Reader, desk: AtDesk, asked: AsAsked) -> Response:
     """List connections with their health. Every filter that is given must hold; `offset` brings the total along."""
     principal.check_organization(organization_id)
-    return _listed(desk, asked, organization_id, must_exist=True, with_links=principal.may_write)
+    if not await desk.reading.rows(connections.ORGANIZATION_EXISTS, {"organization_id": organization_id}):
+        raise not_found("organization")
+    return await _listed(desk, asked, organization_id, with_links=principal.may_write)
 
 
 @router.get(
@@ -124,7 +129,7 @@ def list_connections(organization_id: UUID, principal: Reader, desk: AtDesk, ask
     summary="List the connections of all organizations",
     response_model=CountedPageShape[ConnectionShape],
 )
-def list_all_connections(
+async def list_all_connections(
     principal: Reader,
     desk: AtDesk,
     asked: AsAsked,
@@ -135,7 +140,7 @@ def list_all_connections(
         if organization_id not in (None, principal.organization_id):
             return answer({"items": [], "count": 0, "total": 0, "next_cursor": None})
         organization_id = principal.organization_id
-    return _listed(desk, asked, organization_id, must_exist=False, with_links=principal.may_write)
+    return await _listed(desk, asked, organization_id, with_links=principal.may_write)
 
 
 @router.get("/connection-counts", summary="Count the connections of all organizations", response_model=CountsShape)
@@ -314,24 +319,32 @@ def _meant(if_match: str | None, before: ConnectionView) -> Revision | None:
     return revisions.revision_of(before)
 
 
-def _listed(desk: Desk, asked: Asked, organization_id: UUID | None, *, must_exist: bool, with_links: bool) -> Response:
+async def _listed(desk: Desk, asked: Asked, organization_id: UUID | None, *, with_links: bool) -> Response:
     if asked.cursor is not None and asked.offset is not None:
         fault = Fault(detail="does not go together with a cursor", parameter="offset")
         raise unacceptable(f"offset {fault.detail}.", fault)
     chosen = asked.chosen(organization_id)
     of = {"list": "connections", "order": asked.order, "filter": str(chosen)}
     after = None if asked.cursor is None else _place(place_of(asked.cursor, of))
+    statement, params = lists.document_query(
+        chosen, order=asked.order, after=after, offset=asked.offset or 0, limit=asked.limit
+    )
+    found = await desk.reading.rows(statement, params)
+    total = None if asked.offset is None else await run_in_threadpool(_total, desk, chosen, asked.order)
+
+    def told() -> Response:
+        part = lists.document_page(found, order=asked.order, limit=asked.limit)
+        place = part.after
+        following = None if place is None else cursor_of([place.connection_id, place.since], of)
+        items = shown_listed(desk, part.items, with_links=with_links)
+        return answer(page(items, next_cursor=following, total=total))
+
+    return told() if len(found) <= AT_ONCE else await run_in_threadpool(told)
+
+
+def _total(desk: Desk, chosen: ConnectionFilter, order: Order) -> int | None:
     with desk.database.connection() as db:
-        if must_exist and organization_id and connections.get_organization(db, organization_id) is None:
-            raise not_found("organization")
-        found = lists.list_connections(
-            db, chosen, order=asked.order, after=after, offset=asked.offset or 0, limit=asked.limit
-        )
-        total = None if asked.offset is None else counts.total(db, chosen, asked.order)
-    place = found.after
-    following = None if place is None else cursor_of([place.connection_id, place.since], of)
-    items = [shown_connection(desk, each, with_link=with_links) for each in found.items]
-    return answer(page(items, next_cursor=following, total=total))
+        return counts.total(db, chosen, order)
 
 
 def _place(read: object) -> Place:

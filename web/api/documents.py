@@ -1,16 +1,17 @@
 """What this door adds to the representations that all doors share: addresses, and ids by the wire's names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from models.audit import AuditEntry
 from models.connections import ConnectionView
 from models.invites import Invite
+from models.lists import ListedConnection
 from models.records import RecordCount, RecordView
 from models.representations import connection_document, health_document
 from web.desk import Desk
-from worker.authorization import link_of
+from worker.authorization import link_of, listed_link
 from worker.credentials import DataTypeReport, ProbeReport
 
 ORGANIZATIONS: Final = "/v1/provisioning/organizations"
@@ -28,6 +29,20 @@ def shown_connection(desk: Desk, view: ConnectionView, *, with_link: bool) -> di
     document["oauth2_authorize_url"] = link_of(desk.station, view) if with_link else None
     document["health"] = shown_health(desk, view)
     return document
+
+
+def shown_listed(desk: Desk, found: Sequence[ListedConnection], *, with_links: bool) -> list[dict[str, object]]:
+    """Return the connections of a list, each as `shown_connection` shows it."""
+    before = f"{desk.settings.public_url or ''}{ORGANIZATIONS}"
+    for listed in found:
+        document, health = listed.document, listed.health
+        document["oauth2_authorize_url"] = listed_link(desk.station, listed) if with_links else None
+        if health is not None:
+            # As address_of has it; fifty times, a call costs more than what it does.
+            health["evidence_url"] = (
+                f"{before}/{document['organization_id']}/connections/{document['id']}/jobs/{health['run_seq']}"
+            )
+    return [listed.document for listed in found]
 
 
 def shown_health(desk: Desk, view: ConnectionView) -> dict[str, object] | None:

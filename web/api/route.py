@@ -24,18 +24,28 @@ DEEPEST: Final = 64
 class Route(APIRoute):
     """A route of the API."""
 
+    lean: Callable[[Request], Coroutine[Any, Any, Response]] | None = None
+    """What answers a request, where it needs nothing of the framework."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request: the checks, then the handler."""
-        takes_body = self.body_field is not None
-        is_known = not takes_body and Plan.knows(self.dependant)
-        handle = Plan(self.dependant).answered if is_known else super().get_route_handler()
         known = tuple(sorted(set(_query_names(self.dependant))))
+        if self.body_field is None and Plan.knows(self.dependant):
+            plan = Plan(self.dependant)
+
+            async def lean(request: Request) -> Response:
+                _check_query(request, known)
+                return await plan.answered(request)
+
+            self.lean = lean
+            return lean
+
+        handle = super().get_route_handler()
+        takes_body = self.body_field is not None
 
         async def checked(request: Request) -> Response:
             _check_query(request, known)
-            if not takes_body:
-                return await handle(request)
-            return await handle(_JsonRequest(request, await _document(request)))
+            return await handle(_JsonRequest(request, await _document(request)) if takes_body else request)
 
         return checked
 
