@@ -197,7 +197,7 @@ def _code_word(top: Top) -> bool:
             return True
         if name in OF_ERRORS and " " not in value and (top.has_text or complains_of_code(value)):
             return True
-        if top.has_saying and name in NUMBER_FLAGS and _is_failing_code(top, name, value):
+        if name in NUMBER_FLAGS and _is_failing_code(top, name, value) and top.has_saying:
             return True
         if top.has_text and name in {"objecttype", "type", "class"} and value.endswith(("Exception", "Fault")):
             return True

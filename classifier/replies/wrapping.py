@@ -67,6 +67,8 @@ COMPLAINING: Final = words(
     "statusdetail statusdesc statustext statusmessage replytext errorinfo errortext messagelist"
 )
 """Members whose sentence is about the call; titles, descriptions and notes may be about anything."""
+SENTENCES: Final = COMPLAINING - WORD_FLAGS
+"""Of those, the ones that never hold how the call ended."""
 NO_TEXT_ENDS: Final = ("message", "msg", "errortext", "errordesc")
 GRANTS: Final = words("authenticated authorized login loggedin isauthenticated isauthorized")
 LIFE: Final = words(
@@ -247,7 +249,7 @@ class Top:
     def has_saying(self) -> bool:
         """Whether a text is about the call by its name, which a title or a description may not be."""
         return any(
-            isinstance(value, str) and value != "" and (name in COMPLAINING - WORD_FLAGS or name.endswith(NO_TEXT_ENDS))
+            isinstance(value, str) and value != "" and (name in SENTENCES or name.endswith(NO_TEXT_ENDS))
             for name, value in self.members.items()
         )
 
@@ -314,7 +316,7 @@ def is_data(name: str, value: object) -> bool:
 
 def _is_sentence(name: str, value: object) -> bool:
     if isinstance(value, str):
-        return value != "" and (role_of(name) is Role.TEXT or name in COMPLAINING - WORD_FLAGS)
+        return value != "" and (role_of(name) is Role.TEXT or name in SENTENCES)
     return name in SAYINGS and isinstance(value, list) and 0 < len(value) <= 5 and bool(texts_in(value))
 
 
