@@ -51,8 +51,12 @@ DEFINITE_CODES: Final = frozenset(
 )
 """OAuth error codes that the same request will meet again (RFC 6749, section 5.2)."""
 
-APPLICATION_CODES: Final = frozenset({"invalid_client", "incorrect_client_credentials"})
+APPLICATION_CODES: Final = frozenset({"invalid_client", "incorrect_client_credentials", "unauthorized_client"})
 """OAuth error codes that speak of the application, whoever the customer is (the second one is GitHub's)."""
+
+_OF_THE_TENANT: Final = b"AADSTS700016"
+"""Microsoft's unauthorized_client for an application that the customer's administrator has not installed, or took out
+(https://learn.microsoft.com/entra/identity-platform/reference-error-codes)."""
 
 PASSING_CODES: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 """OAuth error codes that ask to come again, whatever the status."""
@@ -90,7 +94,7 @@ class TokenEndpoint:
     def read(self, answer: Answer) -> dict[str, object]:
         """Return what is to be kept of an answer. Raises VendorError for one without a token."""
         now = self.context.clock()
-        if self._is_operators_app and error_code(answer) in APPLICATION_CODES:
+        if self._is_operators_app and error_code(answer) in APPLICATION_CODES and _OF_THE_TENANT not in answer.body:
             raise ApplicationRefusedError(self.maker.endpoint, f"status {answer.status}, {error_code(answer)}")
         document = self._reader.document(answer, self.maker.endpoint, now)
         lifetime_s = self.auth.refresh_lifetime_s

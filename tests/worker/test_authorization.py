@@ -436,7 +436,7 @@ def _slow(_: Request) -> Response:
             id="our secret, told with a success status",
         ),
         pytest.param(
-            [_json({"error": "unauthorized_client"}, 400)], HealthName.UNAUTHORIZED, "client_invalid", id="not allowed"
+            [_json({"error": "unauthorized_client"}, 400)], HealthName.INTERNAL_ERROR, "application", id="not allowed"
         ),
         pytest.param([Response("oops", status=500)], HealthName.VENDOR_SERVER_ERROR, "server_error", id="500"),
         pytest.param([Response("", status=429)], HealthName.RATE_LIMIT_EXCEEDED, "rate_limit", id="429"),
@@ -462,9 +462,12 @@ def test_a_code_that_brings_no_token_is_judged_like_any_answer(
     assert (view_of(station, connection_id).state, token_of(station, connection_id)) == (ConnectionState.PENDING, None)
 
 
-def test_a_customers_own_application_that_is_refused_is_the_customers(station: Station, provider: Provider) -> None:
+@pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client"])
+def test_a_customers_own_application_that_is_refused_is_the_customers(
+    station: Station, provider: Provider, code: str
+) -> None:
     connection_id = create(station, provider, {"client_id": "their-app", "client_secret": "x" * 20}, method="theirs")
-    provider.replies["/token"] = [_json({"error": "invalid_client"}, 401)]
+    provider.replies["/token"] = [_json({"error": code}, 401)]
 
     with pytest.raises(CodeRefusedError) as refused:
         authorization.finish(station, state=begun(station, connection_id), code="a-good-code")
@@ -697,7 +700,15 @@ def _expire(station: Station, connection_id: UUID, **changed: object) -> None:
     [
         pytest.param(_json({"error": "invalid_grant"}, 400), HealthName.UNAUTHORIZED, "grant_invalid", id="revoked"),
         pytest.param(
-            _json({"error": "unauthorized_client"}, 400), HealthName.UNAUTHORIZED, "client_invalid", id="not allowed"
+            _json({"error": "unauthorized_client"}, 400), HealthName.INTERNAL_ERROR, "application", id="not allowed"
+        ),
+        pytest.param(
+            _json(
+                {"error": "unauthorized_client", "error_description": "AADSTS700016: not found in the directory"}, 400
+            ),
+            HealthName.UNAUTHORIZED,
+            "client_invalid",
+            id="taken out by the customer's administrator",
         ),
         pytest.param(_json({"error": "invalid_client"}, 401), HealthName.INTERNAL_ERROR, "application", id="our app"),
         pytest.param(Response("", status=500), HealthName.VENDOR_SERVER_ERROR, "server_error", id="500"),
