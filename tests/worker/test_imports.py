@@ -2,7 +2,9 @@ import os
 import subprocess
 import sys
 
-NEVER_USED_BY_A_WORKER = ("alembic", "sqlalchemy", "typer", "jsonschema", "pydantic_settings", "embedded", "simulator")
+NEVER_USED_BY_A_WORKER = (
+    "alembic", "sqlalchemy", "typer", "jsonschema", "pydantic_settings", "embedded", "simulator", "rich", "pygments",
+)  # fmt: skip
 
 
 def test_a_worker_loads_nothing_that_it_never_uses() -> None:
@@ -12,6 +14,10 @@ def test_a_worker_loads_nothing_that_it_never_uses() -> None:
 
 def test_a_worker_that_is_loaded_looks_for_garbage_again() -> None:
     assert _printed("print(gc.isenabled())") == "True"
+
+
+def test_what_was_hidden_from_a_worker_while_it_loaded_is_found_again() -> None:
+    assert _printed("import rich, yaml; print(None in sys.modules.values())") == "False"
 
 
 def _printed(code: str) -> str:
