@@ -46,14 +46,16 @@ _ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             "errorkey tag __type exceptioncode statuscode internalcode rule oerrorcode httpstatuscode httpcode "
             "httpstatus category policyname errorid id_code exceptionid ecode returncode retcode ret resultcode "
             "statecode exceptiontype errorname reasoncode gcode subtype name value quotaerror authorizationerror "
-            "authenticationerror requesterror queryerror internalerror oauthproblem errorclass",
+            "authenticationerror requesterror queryerror internalerror oauthproblem errorclass "
+            "codigo",
             Role.TEXT: "message msg messages detail description errordescription errormessage errormessages errormsg "
             "errmsg errorsummary title text info faultstring exceptionmessage developermessage usermessage "
             "errorusertitle errorusermsg hint explanation summary failurereason errordetail statusmessage "
             "longmessage shortmessage localizedmessage displaymessage cause problem errorusermessage verbose "
             "statustext additionalinfo moreinfo errorreason msgs note desc replytext statusdesc statusdetail rm "
             "oauthproblemadvice "
-            "errortext responsetext servermessages",
+            "errortext responsetext servermessages descripcion descricao descrizione mensaje mensagem messaggio "
+            "meldung nachricht",
             Role.FIELDS: "error errors fielderrors validationerrors reasons faults failures",
             Role.EITHER: "reason status type err stat result failure fault exception warnings response "
             "state statusdescription",

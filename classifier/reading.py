@@ -418,6 +418,8 @@ _BEGINS_BADLY: Final = re.compile(
     r"(?:[:!.#]| {0,3}[\r\n\d]| (?![,;|\t]))",
     re.IGNORECASE,
 )
+_CODED: Final = re.compile(r"(?:ERROR|ERR|FAIL)_[A-Z0-9_]{2,60}\Z")
+"""A code that is the whole of a body."""
 _PIPED: Final = re.compile(r"(?:ERR|ERROR|FAIL|NOK|KO)[|;][^\n]{0,300}\Z")
 _LONGEST_LINE: Final = 240
 _MOST_BARS: Final = 4
@@ -426,6 +428,8 @@ _MOST_BARS: Final = 4
 
 _LINE: Final = re.compile(r"[ \t]*([A-Za-z][\w.\- ]{0,40}?)[ \t]{0,8}[:=][ \t]{0,8}([^\r\n]{0,500})\Z")
 _HEADING: Final = re.compile(r"\[[A-Z][A-Za-z ]{1,30}\]\Z")
+_PAIRS: Final = re.compile(r"[a-z]\w{0,30}=[^,=]{0,200}(?:,[a-z]\w{0,30}=[^,=]{0,200}){1,23}\Z")
+"""Members in one line (`ret=OK,type=aircon`), as small devices write."""
 _MOST_LINES: Final = 24
 
 
@@ -434,6 +438,10 @@ def _named_lines(text: str) -> dict[str, object] | None:
 
     None where it has fewer than two or more than 24 such lines, or any other than a heading before and an end after.
     """
+    if "\n" not in text:
+        if "," not in text or _PAIRS.match(text) is None:
+            return None
+        text = text.replace(",", "\n")
     lines = [line for line in text[:4_096].split("\n", _MOST_LINES + 3) if line.strip()]
     if not 2 <= len(lines) <= _MOST_LINES + 2:
         return None
@@ -451,12 +459,16 @@ def _named_lines(text: str) -> dict[str, object] | None:
 def _take_plain(reading: Reading, text: str) -> None:
     """Take a plain text: a program's last words, a text that begins as an error does, or a sentence to be weighed."""
     text = text.strip()
-    if "\n" in text and len(text) <= 2_048 and (members := _named_lines(text)) is not None:
+    if len(text) <= 2_048 and (members := _named_lines(text)) is not None:
         _take_failing(reading, members)
         return
     if _CRASHED.match(text) is not None:
         reading.kind = Kind.BROKEN
         reading.texts.append(text[:300])
+    elif _CODED.match(text) is not None:
+        reading.reports_failure = True
+        Collector(reading).take("code", text, Role.CODE)
+        reading.texts.append(text.replace("_", " "))
     elif (
         (_BEGINS_BADLY.match(text) is not None or _PIPED.match(text) is not None)
         and len(text) <= 1_000

@@ -47,7 +47,7 @@ def xml_fails(xml: Xml) -> bool:
         return True
     if root in {"envelope", "methodresponse"} and "fault" in xml.names:
         return True
-    if _epp_fails(xml) or _attributes_fail(xml.attributes):
+    if _epp_fails(xml) or _cxml_fails(xml) or _attributes_fail(xml.attributes):
         return True
     if root in NO_WRAPPERS or root.removesuffix("s") in NO_WRAPPERS:
         return False
@@ -60,6 +60,13 @@ def _epp_fails(xml: Xml) -> bool:
     """Return whether a registry's answer tells of an error: RFC 5730 section 3, codes from 2000 on."""
     return xml.root.lower() == "epp" and any(
         name == "code" and value.isdecimal() and int(value) >= 2_000 for name, value in xml.inner
+    )
+
+
+def _cxml_fails(xml: Xml) -> bool:
+    """Return whether a cXML response has a status of an error (cXML User's Guide, Status: HTTP's numbers)."""
+    return xml.root.lower() == "cxml" and any(
+        name == "code" and len(value) == 3 and value[0] in "45" for name, value in xml.inner
     )
 
 

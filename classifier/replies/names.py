@@ -196,6 +196,7 @@ _CALL_IDS: Final = (
     "stid",
     "timestamp",
     "protocol",
+    "payloadversion",
 )
 """How names of what the call itself was given end: EPP's and registrars' transaction ids are among them."""
 _FAULT_IDS: Final = ("errorid", "errid", "faultid", "exceptionid")

@@ -236,7 +236,10 @@ class Weighing:
 
     def _aside(self, name: str, text: str, sort: Sort, *, in_fault: bool) -> None:
         """Weigh a text whose name says nothing of the call."""
-        if sort is Sort.ECHO:
+        if _CAPITALS.match(text) is not None and sort is not Sort.RECORD:
+            self.proofs += 1
+            self._complain(text)
+        elif sort is Sort.ECHO:
             if in_fault and " " in text:
                 self.texts += 1
                 self._complain(text)
@@ -268,6 +271,7 @@ class Weighing:
             elif lower in BAD_WORDS or _ENDS_BADLY.search(text) is not None:
                 self.proofs += 1
                 self.ends += 1
+                self.texts += _TELLS_WHICH.match(text) is not None
                 self._complain(text)
             else:
                 self.claims += 1
@@ -279,7 +283,7 @@ class Weighing:
         if sort is Sort.FAULT or sort is Sort.FAULT_CODE:
             self.proofs += not in_fault
             self.faults += sort is Sort.FAULT
-        if " " in text or sort is Sort.TEXT:
+        if " " in text or sort is Sort.TEXT or not text.isascii():
             self.texts += 1
         self._complain(text)
 
@@ -401,6 +405,9 @@ def _all_parts_fail(parts: list[object], whole: Weighing) -> bool:
     return whole.is_in_parts
 
 
+_TELLS_WHICH: Final = re.compile(r"(?:error|fail)-[A-Za-z]{3,40}\Z")
+_CAPITALS: Final = re.compile(r"(?:ERROR|ERR)_(?!RATE|COUNT|LOG|LEVEL|BUDGET)[A-Z0-9_]{2,60}\Z")
+"""An error's code wherever it stands; names of metrics are none."""
 _DONE: Final = words("done complete completed warning warn partial partialsuccess partialfailure")
 _FLAG_WORDS: Final[Mapping[str, bool]] = MappingProxyType(
     {"true": True, "yes": True, "y": True, "false": False, "no": False, "n": False}
@@ -422,7 +429,9 @@ _REFUSES: Final = re.compile(
 """Flags that say by their name alone that a call was refused."""
 _NUMBERS_OF_THE_CALL: Final = frozenset({Sort.FAULT_CODE, Sort.CALL_CODE, Sort.STATUS, Sort.FAULT})
 _PLAIN_NUMBERS: Final = words("code status state number")
-_ENDS_BADLY: Final = re.compile(r"(?:ERROR|FAILED|FAILURE|DENIED|FAULT|REJECTED)\Z|\A(?:ERR|ERROR|FAIL|FAILED)[-_:.]")
+_ENDS_BADLY: Final = re.compile(
+    r"(?:ERROR|FAILED|FAILURE|DENIED|FAULT|REJECTED)\Z|\A(?:ERR|ERROR|FAIL|FAILED)[-_:.]|\A(?:error|fail)-| NG\Z"
+)
 """Codes in capitals that end, or begin, as a failure does (`ERR-PARAM`)."""
 
 

@@ -54,12 +54,14 @@ MORE_HEADS: Final = words("metadata info responsemetadata requeststatus result m
 DATA: Final = ("data", "result", "results", "response", "resources")
 NUMBER_FLAGS: Final = frozenset(
     {"code", "errcode", "errorcode", "errno", "statuscode", "status", "retcode", "ret", "resultcode", "returncode"}
-    | {"rc", "cod", "codigo", "rspcode", "rspcd", "resultcd", "rtncd"}
+    | {"rc", "cod", "codigo", "estado", "rspcode", "rspcd", "resultcd", "rtncd"}
     | {"responsecode", "respcode", "rtncode", "bizcode", "httpcode", "httpstatus", "httpstatuscode", "errorno"}
 )
 OF_ERRORS: Final = frozenset({"errcode", "errorcode", "errno", "errorno"})
 """Numbers that name an error: small ones too, which elsewhere may be counts or statuses."""
-STATUS_CODES: Final = words("code cod statuscode errorcode errcode responsecode httpcode httpstatus httpstatuscode")
+STATUS_CODES: Final = words(
+    "code cod codigo estado statuscode errorcode errcode responsecode httpcode httpstatus httpstatuscode"
+)
 CLAIMS: Final = WORD_FLAGS | NUMBER_FLAGS | words("infocode replycode exception querystatus subcode gcode")
 """Members that claim how the call went."""
 COMPLAINING: Final = words(
