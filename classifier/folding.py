@@ -96,6 +96,7 @@ _ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
             "disabled": "desactivado desativado deaktiviert",
             "invalid": "invalido invalida invalide ungultig ungultige ongeldig ongeldige",
             "denied": "denegado denegada negado negada refuse verweigert negato negata",
+            "incorrect": "falsch falsche falsches incorrecto incorrecta incorrecte incorreto incorreta errato errata",
             "quota": "cuota cota kontingent",
             "failed": "echoue echec fehlgeschlagen fallido fallida falhou fallito",
             "maintenance": "mantenimiento manutencao wartung wartungsarbeiten manutenzione",
@@ -113,7 +114,7 @@ _ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
 """Portuguese, Spanish, French, German, Italian and Dutch words, without their accents."""
 _PAIRS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
-        "api": {"key": "apikey", "keys": "apikey", "token": "token", "tokens": "token"},
+        "api": {"schlussel": "apikey", "key": "apikey", "keys": "apikey", "token": "token", "tokens": "token"},
         "access": {"key": "apikey", "keys": "apikey", "token": "token", "tokens": "token", "control": "permission"},
         "authorization": {"key": "apikey"},
         "consumer": {"key": "apikey"},
@@ -211,7 +212,7 @@ _FOREIGN: Final[Mapping[str, str]] = MappingProxyType(
         for english, spellings in {
             "expired": "过期,失效,期限切れ,만료,истек,истёк,просрочен",
             "invalid": "无效,非法,不合法,不正,無効,유효하지,잘못된,неверн,недействител,некорректн,неправильн",
-            "unauthorized": "未授权,未经授权",
+            "unauthorized": "未授权,未经授权,неавторизован,не авторизован",
             "not login": "未登录,未登陆,尚未登录",
             "login again": "重新登录",
             "please login": "请先登录,请登录",

@@ -705,6 +705,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "invalid|incorrect|unknown|bad username|clientid|passcode|authentication|authorization|auth",
         "clientid ~~ invalid|incorrect|unknown|not",
         "authorized error|failed",
+        "invalid|incorrect|wrong ~ username",
         "error authentication|authorization|auth|login",
         "missing|no|require|malformed|invalid|empty ~ authorization|authentication|auth header",
         "authorization|authentication|auth header ~~ missing|malformed|invalid|require|empty|not",
@@ -950,6 +951,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "no_data",
         "no_data",
         "sn",
+        "nothing found",
         "no ~ data|results|records|events|information|call|entries|items|activity|rows|matches|alerts|"
         "detections|findings "
         "~ found|available|exist|corresponding|matching|match|for|returned",

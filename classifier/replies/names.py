@@ -69,7 +69,7 @@ _GRANTS: Final = words(
     "ok success succeeded successful issuccess issuccessful issucceeded isok valid isvalid authenticated "
     "authorized "
     "loggedin isauthenticated isauthorized login authpassed granted accepted flag "
-    "islogin isloggedin successyn successflag issuccessfull sucesso exito erfolg succes succeed suc"
+    "saved islogin isloggedin successyn successflag issuccessfull sucesso exito erfolg succes succeed suc"
 )
 LETS_IN: Final = words(
     "authenticated authorized loggedin isauthenticated isauthorized authpassed login islogin isloggedin"
@@ -82,7 +82,7 @@ _BLAMES: Final = re.compile(
 _ECHOES: Final = words(
     "request requestid reqid traceid trace timestamp time date datetime took duration version apiversion path "
     "uri url "
-    "endpoint method links docs documentation documentationurl help helpurl href lang language server host "
+    "endpoint method links docs documentation documentationurl help helpurl href lang language server "
     "node "
     "instance jsonrpc transactionid rid logid elapsed cost correlationid trackingid stacktrace stack "
     "retryafter terms "
@@ -187,6 +187,9 @@ def sort_of(name: str) -> Sort:  # noqa: C901, PLR0911, PLR0912 - one line and o
 
 
 _CALL_IDS: Final = (
+    "versionid",
+    "callname",
+    "responseid",
     "requestid",
     "traceid",
     "correlationid",

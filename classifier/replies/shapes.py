@@ -51,12 +51,22 @@ def _flag(top: Top) -> bool:
         return False
     for name, value in top.members.items():
         if name in FALSE_FLAGS and (value is False or value == "false" or (value == "0" and name.startswith("is"))):
-            return True
+            return not any(_are_things(other, part) for other, part in top.members.items())
         if name in ERROR_FLAGS and value is True:
             return True
         if name in STATS and isinstance(value, str) and value.lower() in STAT_FAILS and top.strangers < 3:
             return True
     return False
+
+
+def _are_things(name: str, value: object) -> bool:
+    """Return whether a member holds rows of things, rather than of what is told of the call."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and not _TOLD_IN.search(name)
+
+
+_TOLD_IN: Final = re.compile(
+    r"(?:err(?:or)?s?|messages?|reasons?|faults?|failures?|details?|notifications?|infos?|causes?)\Z"
+)
 
 
 def _names_a_thing(top: Top) -> bool:
