@@ -118,6 +118,17 @@ def reserve(db: Connection[Any], scope_key: str, rates: Sequence[tuple[int, floa
     return Reservation(granted=granted, wait_s=max(0.001, wait_s or 0.0), held_up_s=held_up_s)
 
 
+_USED: Final = Statement("""
+SELECT (SELECT sum(n) FROM unnest(counts) AS n)::bigint FROM rate_limit
+ WHERE scope_key = %(scope_key)s AND per_ms = %(per_ms)s""")
+
+
+def used(db: Connection[Any], scope_key: str, rate: tuple[int, float]) -> int:
+    """Return how many requests were granted in a rate's period, as of the last reservation. rate: (limit, per_s)."""
+    found = rows(db, _USED, {"scope_key": scope_key, "per_ms": _period_ms(*rate)})
+    return int(found[0][0]) if found else 0
+
+
 def _period_ms(limit: int, per_s: float) -> int:
     if limit < 1 or not 0.001 <= per_s <= 31_536_000:  # NaN as well
         raise InvalidValueError("rate", f"a rate is at least 1 request in 0.001 s to a year, not {limit} in {per_s} s")

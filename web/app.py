@@ -60,7 +60,7 @@ def make_app(desk: Desk) -> FastAPI:
             allow_origins=origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["X-API-KEY", "X-CONNECTION-INVITE-TOKEN", "Idempotency-Key", "If-Match", "Content-Type"],
-            expose_headers=["ETag", REQUEST_ID, "Retry-After", "Idempotency-Replayed"],
+            expose_headers=["ETag", REQUEST_ID, "Retry-After", "Idempotency-Replayed", "RateLimit", "RateLimit-Policy"],
         )
     app.add_middleware(
         RequestMiddleware,

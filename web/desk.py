@@ -52,6 +52,32 @@ class KnownKeys:
         self._found.clear()
 
 
+class Quotas:
+    """What is left to each key of its requests a minute, as of when this process last took some of them."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[tuple[bytes, bytes], ...]] = {}
+
+    def headers_of(self, scope_key: str) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the headers that tell it (the IETF's draft RateLimit header fields); none before the first taking."""
+        return self._told.get(scope_key, ())
+
+    def put(self, scope_key: str, *, per_minute: int, left: int) -> None:
+        """Remember it."""
+        if len(self._told) >= MOST_KNOWN:
+            self._told.clear()
+        self._told[scope_key] = quota_headers(per_minute=per_minute, left=left)
+
+
+def quota_headers(*, per_minute: int, left: int, after_s: int | None = None) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers of a limit. after_s: when there will be more, where nothing is left."""
+    again = "" if after_s is None else f";t={after_s}"
+    return (
+        (b"ratelimit-policy", f'"key";q={per_minute};w=60'.encode()),
+        (b"ratelimit", f'"key";r={max(0, left)}{again}'.encode()),
+    )
+
+
 @dataclass(kw_only=True)
 class Desk:
     """One HTTP process's tools. Nothing here connects before it is used."""
@@ -87,6 +113,11 @@ class Desk:
     def known_keys(self) -> KnownKeys:
         """Keys that were looked up a moment ago."""
         return KnownKeys()
+
+    @cached_property
+    def quotas(self) -> Quotas:
+        """What is left to each key."""
+        return Quotas()
 
     @property
     def keyring(self) -> Keyring:

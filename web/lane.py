@@ -18,7 +18,7 @@ _Handlers = Mapping[Any, Callable[..., Any]]
 
 
 class Lane:
-    """ASGI, in front of the router. routes: in the order in which they are tried; on_error: plain functions, by class of exception."""
+    """ASGI, in front of the router. routes: in their order; on_error: plain functions, by class of exception."""
 
     def __init__(self, app: ASGIApp, *, routes: Sequence[object], on_error: _Handlers) -> None:
         self._app, self._on_error = app, on_error

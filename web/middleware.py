@@ -66,6 +66,7 @@ class RequestMiddleware:
                     "headers": [
                         *headers,
                         (_REQUEST_ID, request_id.encode("ascii")),
+                        *asked.get("quota", ()),
                         *(each for each in _SECURE if each[0] not in there),
                     ],
                 }

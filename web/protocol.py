@@ -12,18 +12,23 @@ from web.problems import MEDIA_TYPE
 
 LARGEST_HEAD: Final = 65_536
 """Bytes of a request's line and headers together."""
+AGAIN_AFTER_S: Final = 5
 DEAF_AFTER_S: Final = 60
 """Who takes in nothing of an answer for so long is hung up on by the kernel (Linux)."""
 
 
-class HeadTooLargeError(Exception):
+class AnsweredError(Exception):
     """Ends the parsing of a request whose answer was written already."""
 
 
 class WaryProtocol(HttpToolsProtocol):
-    """One connection. slowest_head_s: from its opening, or a request's first byte, to the end of the head."""
+    """One connection. slowest_head_s: from its opening, or a request's first byte, to the end of the head.
+
+    most_connections: with more than that, each is answered 503 and closed.
+    """
 
     slowest_head_s: float = 10.0
+    most_connections: int = 2000
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -63,6 +68,12 @@ class WaryProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin to answer."""
         self._head_is_there()
+        if max(len(self.connections), len(self.tasks)) > self.most_connections:
+            # Not by the server's own limit, whose answer is plain text that says neither what nor when.
+            self._refuse(
+                HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections are open just now.", retry_after_s=AGAIN_AFTER_S
+            )
+            raise AnsweredError
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -76,7 +87,7 @@ class WaryProtocol(HttpToolsProtocol):
             self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"A request's head has at most {LARGEST_HEAD} bytes."
             )
-            raise HeadTooLargeError
+            raise AnsweredError
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self.slowest_head_s, self._head_is_late)
@@ -95,12 +106,13 @@ class WaryProtocol(HttpToolsProtocol):
                 HTTPStatus.REQUEST_TIMEOUT, f"The request's head was not sent within {self.slowest_head_s:g} s."
             )
 
-    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+    def _refuse(self, status: HTTPStatus, detail: str, *, retry_after_s: int | None = None) -> None:
         self._head_is_there()
+        again = "" if retry_after_s is None else f"retry-after: {retry_after_s}\r\n"
         body = orjson.dumps({"type": "about:blank", "title": status.phrase, "status": status, "detail": detail})
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"content-length: {len(body)}\r\n{again}connection: close\r\n\r\n"
         )
         self.transport.write(head.encode("ascii") + body)
         self.transport.close()

@@ -26,7 +26,8 @@ same answer for 24 hours, with `Idempotency-Replayed: true`.
 
 **Changing what somebody else changes too.** A connection comes with an `ETag`; send it back in `If-Match`.
 
-**Limits.** Each key may send so many requests a minute; beyond that the answer is 429 with `Retry-After`.
+**Limits.** Each key may send so many requests a minute, as each answer tells (`RateLimit-Policy`, `RateLimit`); beyond
+that it is a 429 with `Retry-After`.
 """
 _ERRORS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.BAD_REQUEST: "The request cannot be read.",
@@ -139,6 +140,11 @@ def _complete(operation: dict[str, Any], path: str, method: str) -> None:
 
 def _headers_of(operation: Mapping[str, Any], path: str, method: str) -> dict[str, Any]:
     headers = {"X-Request-Id": "Of this request; in every line of our log, too."}
+    if operation.get("security"):
+        headers |= {
+            "RateLimit-Policy": "How many requests (`q`) the key may send in how many seconds (`w`).",
+            "RateLimit": "How many are left (`r`), at the least.",
+        }
     if path.endswith("/connections/{connection_id}") and method != "delete":
         headers["ETag"] = "Of what people change of the connection; for `If-Match`."
     if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ())):

@@ -34,7 +34,8 @@ class Server(uvicorn.Server):
 def make_server(desk: Desk) -> Server:
     """Return a server for these settings; `run` serves until SIGTERM or SIGINT, and then finishes what it answers."""
     settings = desk.settings
-    protocol = type("Protocol", (WaryProtocol,), {"slowest_head_s": settings.http_slow_after_s})
+    bounds = {"slowest_head_s": settings.http_slow_after_s, "most_connections": MOST_CONNECTIONS}
+    protocol = type("Protocol", (WaryProtocol,), bounds)
     return Server(
         uvicorn.Config(
             make_app(desk),
@@ -49,7 +50,6 @@ def make_server(desk: Desk) -> Server:
             date_header=True,
             timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=settings.http_drain_s,
-            limit_concurrency=MOST_CONNECTIONS,
             proxy_headers=False,
         )
     )

@@ -52,20 +52,24 @@ def _mend(case: Any, method: str, path: str) -> None:
         case.headers["Idempotency-Key"] = str(uuid4())  # each request with one of its own: else it is another's
     if "If-Match" in case.headers:
         case.headers["If-Match"] = "*"
-    if not isinstance(case.body, dict):
-        return
-    known = FACTS["body"]
+    if isinstance(case.body, dict):
+        _mend_body(case.body, case.path_parameters or {}, method, path)
+
+
+def _mend_body(body: dict[str, Any], of: dict[str, Any], method: str, path: str) -> None:
+    known, facts = FACTS["body"], FACTS["path"]
+    is_there = of.get("organization_id") == facts["organization_id"]
     if method == "POST" and path.endswith("/connections"):
-        case.body = {**known, "identifier": case.body.get("identifier")}
-    elif method == "PATCH":
-        if case.body.get("credentials") is None and case.body.get("options") is None:
-            return
-        case.body |= {"credentials": known["credentials"], "options": known["options"]}
-    elif path.endswith("/connection-invite-tokens"):
-        case.body |= {
-            name: FACTS["path"][name] for name in ("vendor", "connection_id") if case.body.get(name) is not None
+        body |= {
+            **dict.fromkeys(body.keys() - {"identifier"}),
+            "refresh_interval_secs": 3600,
+            "timeout_secs": 60,
+            **known,
         }
-    elif path.endswith("/validate"):
-        case.body["token"] = FACTS["token"]
-    elif path == "/v1/keys" and case.body.get("organization_id") is not None:
-        case.body["organization_id"] = FACTS["path"]["organization_id"]
+    elif method == "PATCH" and (body.get("credentials") is not None or body.get("options") is not None):
+        body |= {"credentials": known["credentials"], "options": known["options"]}
+    elif path.endswith("/validate") and is_there:
+        body["token"] = FACTS["token"]
+    else:
+        names = ("vendor", "connection_id", "organization_id") if is_there or not of else ("vendor",)
+        body |= {name: facts[name] for name in names if body.get(name) is not None}

@@ -1,14 +1,18 @@
 """What the door does with clients that mean ill, or break down: over plain sockets, as such clients speak."""
 
+import contextlib
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from tests.system.stack import until
 from tests.web.conftest import ORGANIZATIONS, Door, House
 from web.desk import Desk
 from web.protocol import LARGEST_HEAD
@@ -196,6 +200,56 @@ def test_a_key_may_send_so_many_requests_a_minute(door: Door) -> None:
     assert refused
     assert 1 <= int(refused[0].headers["retry-after"]) <= 70  # a minute, and the bucket that is on
     assert "30 requests a minute" in refused[0].json()["detail"]
+
+
+def test_every_answer_to_a_key_tells_what_is_left_to_it(door: Door, house: House) -> None:
+    with door.client(door.key(requests_per_minute=10)) as client:
+        answered = [
+            client.get("/v1/key"),
+            client.get(f"{house.path}/connections"),
+            client.get(f"{house.path}/connections?helth=x"),
+            client.get(f"{ORGANIZATIONS}/{uuid4()}"),
+            client.post(ORGANIZATIONS, json={"name": "Quota"}),
+            client.post(ORGANIZATIONS, json={"nome": "Quota"}),
+            client.head(house.path),
+        ]
+        answered += [client.get("/v1/key") for _ in range(5)]
+    assert [each.status_code for each in answered[:7]] == [200, 200, 422, 404, 201, 422, 200]
+    assert [each.headers.get("ratelimit-policy") for each in answered if each.status_code != 422] == [
+        '"key";q=10;w=60'
+    ] * (len(answered) - 2)
+    left = [re.fullmatch(r'"key";r=(\d+)(?:;t=(\d+))?', each.headers["ratelimit"]) for each in answered[4:]]
+    assert all(left)
+    assert answered[-1].status_code == 429
+    assert answered[-1].headers["ratelimit"] == f'"key";r=0;t={answered[-1].headers["retry-after"]}'
+    assert answered[0].headers["ratelimit"] == '"key";r=9'
+
+
+def test_without_a_key_no_limit_is_told(door: Door) -> None:
+    with door.client() as client:
+        assert "ratelimit" not in client.get("/healthz").headers
+        assert "ratelimit" not in client.get("/v1/key").headers
+
+
+def test_who_comes_when_too_many_are_there_is_told_when_to_come_again(
+    serve: Callable[..., tuple[Server, Desk]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.server.MOST_CONNECTIONS", 2)
+    server, _desk = serve()
+    url = f"http://127.0.0.1:{server.port}"
+    asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stayed = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+            stayed.sendall(asked)
+            assert stayed.recv(65_536).startswith(b"HTTP/1.1 200")
+        head, _, body = exchanged(url, asked.replace(b"GET", b"POST") + b"{").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503")
+    assert b"\r\nretry-after: 5\r\n" in head
+    assert b"application/problem+json" in head
+    assert json.loads(body)["status"] == 503
+    last = asked.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    until(lambda: exchanged(url, last).startswith(b"HTTP/1.1 200"), "there is room again")
 
 
 def test_what_is_being_answered_is_finished_before_the_end(

@@ -14,9 +14,10 @@ from models import api_keys, invites
 from models.api_keys import ApiKey
 from models.audit import Actor
 from models.invites import Invite
+from models.limits import used
 from models.vocabulary import Scope
 from vendors.definition import Limits, LimitScope, Rate
-from web.desk import Desk
+from web.desk import Desk, quota_headers
 from web.problems import Problem, not_found, request_id_of
 from worker.wire.budget import Budget
 from worker.wire.errors import RateLimitedLocallyError
@@ -78,7 +79,9 @@ async def _principal(request: Request, desk: Desk, text: str | None, needed: Sco
     )
     if desk.station.purse.spend(_scope_key(principal)) is None:  # else it was counted, without asking the database
         per_minute = key.requests_per_minute or desk.settings.http_requests_per_minute
-        await run_in_threadpool(_count, desk, principal, per_minute)
+        await run_in_threadpool(_count, request, desk, principal, per_minute)
+    else:
+        request.scope["quota"] = desk.quotas.headers_of(_scope_key(principal))
     if _RANKS.index(key.scope) < _RANKS.index(needed):
         raise Problem(HTTPStatus.FORBIDDEN, f"This needs a key of scope {needed}; this one's is {key.scope}.")
     return principal
@@ -104,20 +107,25 @@ def actor_of(request: Request, name: str) -> Actor:
     return Actor(name=name, request_id=request_id_of(request), remote_address=remote)
 
 
-def _count(desk: Desk, principal: Principal, per_minute: int) -> None:
-    limits = Limits(rates=(Rate(limit=per_minute, per_s=_MINUTE_S),), scope=LimitScope.CONNECTION)
-    limiter = Limiter(
-        desk.station.shared_limits, _scope_key(principal), limits, purse=desk.station.purse, longest_wait_s=0.0
-    )
+def _count(request: Request, desk: Desk, principal: Principal, per_minute: int) -> None:
+    rate, scope_key = Rate(limit=per_minute, per_s=_MINUTE_S), _scope_key(principal)
+    limits = Limits(rates=(rate,), scope=LimitScope.CONNECTION)
+    limiter = Limiter(desk.station.shared_limits, scope_key, limits, purse=desk.station.purse, longest_wait_s=0.0)
     try:
         limiter.take(Budget(_MINUTE_S), _never)
     except RateLimitedLocallyError as error:
         after_s = max(1, round(error.wait_s + 0.5))
+        request.scope["quota"] = quota_headers(per_minute=per_minute, left=0, after_s=after_s)
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
             f"This key may send {per_minute} requests a minute; send the next one in {after_s} s.",
-            headers={"retry-after": str(after_s), "ratelimit-policy": f'"key";q={per_minute};w=60'},
+            headers={"retry-after": str(after_s)},
         ) from error
+    with desk.database.connection() as db:
+        desk.quotas.put(
+            scope_key, per_minute=per_minute, left=per_minute - used(db, scope_key, (per_minute, _MINUTE_S))
+        )
+    request.scope["quota"] = desk.quotas.headers_of(scope_key)
 
 
 def _never(_seconds: float) -> None:
@@ -154,7 +162,7 @@ def invited(request: Request, desk: Desk, token: str) -> Principal:
         scope=Scope.WRITE,
         invite=invite,
     )
-    _count(desk, principal, desk.settings.http_requests_per_minute)
+    _count(request, desk, principal, desk.settings.http_requests_per_minute)
     return principal
 
 

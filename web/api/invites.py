@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from models import audit, connections, invites
+from models.errors import InviteRefusedError
 from models.invites import EXPIRY_SECS, Invite
 from vendors.credentials_schema import input_schema
 from web.api.answers import answer, empty, page
@@ -93,7 +94,7 @@ def validate(organization_id: UUID, body: TokenGiven, request: Request, desk: At
     """Return the form that a token is for. The token itself is all that is needed; it is not used up by this."""
     invite = invited(request, desk, body.token).invite
     if invite is None or invite.organization_id != organization_id:
-        raise not_found("organization")
+        raise InviteRefusedError  # it opens nothing here
     return answer(_form(desk, invite))
 
 
