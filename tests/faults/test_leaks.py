@@ -28,7 +28,15 @@ def test_some_thousand_runs_leave_no_file_thread_or_connection_behind(installati
 
 def test_the_slopes_see_what_grows() -> None:
     samples = [
-        Sample(runs=n * 1000, memory_mb=100 + n, files=40 + n, threads=20 + n % 2, connections=9) for n in range(20)
+        Sample(runs=n * 2000, memory_mb=100 + 2 * n, files=40 + 2 * n, threads=20 + n % 2, connections=9)
+        for n in range(20)
     ]
     assert slopes(samples).rises == ["memory_mb", "files"]
     assert slopes(samples).memory_mb == 10.0
+
+
+def test_the_slopes_do_not_take_what_fills_up_for_growth() -> None:
+    samples = [
+        Sample(runs=n * 1000, memory_mb=100 + min(n, 11), files=40, threads=20, connections=9) for n in range(30)
+    ]
+    assert slopes(samples).rises == []
