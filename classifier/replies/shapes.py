@@ -139,6 +139,8 @@ def _is_a_things_own(top: Top, name: str, value: object) -> bool:
     """Return whether errors beside other members are a thing's: counted, its faults, or what its check found."""
     if value is True:
         return not top.has_text
+    if any(other.endswith("id") and other[:-2] in NO_WRAPPERS for other in top.members):
+        return isinstance(value, dict)
     if not isinstance(value, list):
         return False
     is_counted = any(other.endswith("count") and part for other, part in top.members.items())

@@ -93,6 +93,7 @@ class Weighing:
         "objects",
         "proofs",
         "records",
+        "refusals",
         "rows",
         "said",
         "sizes",
@@ -125,6 +126,8 @@ class Weighing:
         self.checks = 0
         """Flags that tell of something else that it is not valid, where that stands beside."""
         self.is_well = False
+        self.refusals = 0
+        """Flags that say by their name that the call was refused."""
         self.ends = 0
         """Words that say that the call ended badly."""
         self.held = 0
@@ -225,7 +228,7 @@ class Weighing:
         if sort is Sort.BLAME and text.lower() in _FLAG_WORDS:
             self._flag(name, sort, value=_FLAG_WORDS[text.lower()])
             return
-        if sort is Sort.OTHER and text.lower() in BAD_WORDS and plain_name(name) == "state":
+        if sort is Sort.OTHER and name.lower() == "state" and text.lower() in _STATE_FAILS:
             sort = Sort.STATUS
         if sort in _SILENT:
             self._aside(name, text, sort, in_fault=in_fault)
@@ -300,7 +303,7 @@ class Weighing:
             self._complain("not_authenticated")
         if sort is Sort.BLAME and value:
             self._collector.take("", name, Role.CODE)
-            self.complaints += _REFUSES.search(plain_name(name)) is not None
+            self.refusals += _REFUSES.search(plain_name(name)) is not None
         if sort is Sort.GRANT or sort is Sort.STATUS:
             self.proofs += not value
             self.hard_proofs += not value
@@ -350,15 +353,13 @@ class Weighing:
             return not self.rows
         if self._is_data or self._is_fine:
             return False
+        if self.strangers == 0:
+            is_told = self.texts > 0 or self.is_alone
+            return self.refusals > 0 or self.complaints > 0 or (self.proofs > 0 and is_told)
         if self.complaints:
-            return self.strangers <= min(1, self.proofs) or (
-                self.strangers <= 2 <= self.proofs and self.hard_proofs > 0
-            )
-        if self.objects and self.texts and self.strangers == 1:
-            return True
-        if self.held == 1 == self.strangers and self.ends:
-            return True
-        return self.strangers == 0 and self.proofs > 0 and (self.texts > 0 or self.is_alone)
+            return self.strangers == 1 <= self.proofs or (self.strangers <= 2 <= self.proofs and self.hard_proofs > 0)
+        is_told = (self.objects > 0 and self.texts > 0) or (self.held == 1 and self.ends > 0)
+        return self.strangers == 1 and is_told
 
     @property
     def _is_data(self) -> bool:
@@ -408,6 +409,8 @@ def _all_parts_fail(parts: list[object], whole: Weighing) -> bool:
 _TELLS_WHICH: Final = re.compile(r"(?:error|fail)-[A-Za-z]{3,40}\Z")
 _CAPITALS: Final = re.compile(r"(?:ERROR|ERR)_(?!RATE|COUNT|LOG|LEVEL|BUDGET)[A-Z0-9_]{2,60}\Z")
 """An error's code wherever it stands; names of metrics are none."""
+_STATE_FAILS: Final = words("error fail failed failure nok ko")
+"""What a state says of a call: a device may be unauthorized."""
 _DONE: Final = words("done complete completed warning warn partial partialsuccess partialfailure")
 _FLAG_WORDS: Final[Mapping[str, bool]] = MappingProxyType(
     {"true": True, "yes": True, "y": True, "false": False, "no": False, "n": False}
