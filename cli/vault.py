@@ -6,7 +6,7 @@ from cli import output
 from cli.door import station
 from cli.errors import CliError
 from cli.output import Json
-from models import vault
+from models import rotation, vault
 from models.vault import RotationProgress
 
 app = typer.Typer(no_args_is_help=True, help="Keys of the vault that holds the credentials.", rich_markup_mode=None)
@@ -33,7 +33,7 @@ def rotate(ctx: typer.Context, *, as_json: Json = False) -> None:
     with station(ctx) as at:
         keyring = at.keyring
         with output.progress("sealing anew", total=None) as bar:
-            for last in vault.rotate(at.control, keyring):
+            for last in rotation.rotate(at.control, keyring):
                 bar.update(bar.task_ids[0], completed=last.done, total=last.done + last.left)
     if as_json:
         output.print_json({"done": last.done, "left": last.left, "failed": list(last.failed)})

@@ -30,6 +30,7 @@ from models.errors import AttemptOverError, LinkRefusedError, NotFoundError
 from models.vault import Keyring
 
 EXPIRY_SECS: Final = 600
+_KIND: Final = "verifier"
 LINK_DAYS: Final = 7
 _MOST_AT_ONCE: Final = 20
 _STATE_BYTES: Final = 32
@@ -99,7 +100,7 @@ def begin(
     must bring along again; empty: whoever comes back with the state may. Raises NotFoundError.
     """
     attempt_id, state = new_id(), secrets.token_urlsafe(_STATE_BYTES)
-    key_id, sealed = vault.seal(keyring, attempt_id, "verifier", document)
+    key_id, sealed = vault.seal(keyring, attempt_id, _KIND, document)
     params = {
         "attempt_id": attempt_id,
         "connection_id": connection_id,
@@ -146,10 +147,44 @@ def take(db: Connection[Any], keyring: Keyring, state: str, *, browser: str = ""
     return Attempt(
         attempt_id=found[0],
         connection_id=found[1],
-        document=vault.unseal(keyring, found[0], "verifier", found[2], bytes(found[3])),
+        document=vault.unseal(keyring, found[0], _KIND, found[2], bytes(found[3])),
         success_url=found[4],
         error_url=found[5],
     )
+
+
+# Those that are over need no key any more.
+_OF_OLDER_KEY: Final = Statement("""
+SELECT attempt_id, key_id, sealed FROM authorization_attempt
+ WHERE expires_at > now() AND used_at IS NULL AND key_id <> %(key_id)s AND attempt_id > %(after)s
+ ORDER BY attempt_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")
+_RESEAL: Final = b"UPDATE authorization_attempt SET key_id = %s, sealed = %s WHERE attempt_id = %s"
+
+
+def reseal(
+    db: Connection[Any], keyring: Keyring, after: UUID | None = None, limit: int = 200
+) -> tuple[int, UUID | None]:
+    """Seal attempts that are on anew where an older key sealed them. For a transaction.
+
+    Returns how many were, and where to go on; None at the end. What cannot be opened stays: it is over within minutes.
+    """
+    params = {"key_id": keyring.newest.key_id, "after": after or _FIRST_ID, "limit": limit}
+    found = rows(db, _OF_OLDER_KEY, params)
+    done = 0
+    for attempt_id, key_id, sealed in found:
+        anew = vault.sealed_anew(keyring, attempt_id, _KIND, key_id, bytes(sealed))
+        done += 0 if anew is None else affected(db, _RESEAL, (*anew, attempt_id))
+    return done, found[-1][0] if found else None
+
+
+def of_older_keys(db: Connection[Any], keyring: Keyring) -> int:
+    """Return how many attempts that are on an older key sealed."""
+    found = row(
+        db,
+        b"SELECT count(*) FROM authorization_attempt WHERE expires_at > now() AND used_at IS NULL AND key_id <> %s",
+        (keyring.newest.key_id,),
+    )
+    return int(found[0]) if found else 0
 
 
 _ACTIVATE: Final = Statement("""

@@ -14,7 +14,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from psycopg import Connection
 
 from models import vault
-from models.database import Statement, affected, row
+from models.database import Statement, affected, row, rows
 from models.errors import RepeatedDifferentlyError, RepeatedTooSoonError, TakenOverError
 
 KEPT_HOURS: Final = 24
@@ -108,6 +108,42 @@ def finish(
     }
     if not affected(db, _FINISH, params):
         raise TakenOverError(first.idempotency_key)
+
+
+_OF_OLDER_KEY: Final = Statement(f"""
+SELECT actor, idempotency_key, key_id, sealed FROM repeatable_request
+ WHERE sealed IS NOT NULL AND key_id <> %(key_id)s AND created_at > now() - interval '{KEPT_HOURS} hours'
+   AND (actor, idempotency_key) > (%(after_actor)s, %(after_key)s)
+ ORDER BY actor, idempotency_key LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")  # noqa: S608 - put together from this module's constants
+_RESEAL: Final = b"UPDATE repeatable_request SET key_id = %s, sealed = %s WHERE actor = %s AND idempotency_key = %s"
+
+
+def reseal(
+    db: Connection[Any], keyring: vault.Keyring, after: tuple[str, str] | None = None, limit: int = 200
+) -> tuple[int, tuple[str, str] | None]:
+    """Seal answers anew where an older key sealed them. For a transaction.
+
+    Returns how many were, and where to go on; None at the end. What cannot be opened stays: it is over within a day.
+    """
+    after_actor, after_key = after or ("", "")
+    params = {"key_id": keyring.newest.key_id, "after_actor": after_actor, "after_key": after_key, "limit": limit}
+    found = rows(db, _OF_OLDER_KEY, params)
+    done = 0
+    for actor, idempotency_key, key_id, sealed in found:
+        anew = vault.sealed_anew(keyring, _binding(actor, idempotency_key), _KIND, key_id, bytes(sealed))
+        done += 0 if anew is None else affected(db, _RESEAL, (*anew, actor, idempotency_key))
+    return done, (found[-1][0], found[-1][1]) if found else None
+
+
+_COUNT_OF_OLDER_KEY: Final = Statement(f"""
+SELECT count(*) FROM repeatable_request
+ WHERE sealed IS NOT NULL AND key_id <> %(key_id)s AND created_at > now() - interval '{KEPT_HOURS} hours'""")  # noqa: S608 - put together from this module's constants
+
+
+def of_older_keys(db: Connection[Any], keyring: vault.Keyring) -> int:
+    """Return how many answers an older key sealed."""
+    found = row(db, _COUNT_OF_OLDER_KEY, {"key_id": keyring.newest.key_id})
+    return int(found[0]) if found else 0
 
 
 def abandon(db: Connection[Any], first: FirstRequest) -> None:

@@ -271,6 +271,15 @@ def drop_token(db: Connection[Any], connection_id: UUID) -> bool:
     return affected(db, b"DELETE FROM credential WHERE connection_id = %s AND kind = 'token'", (connection_id,)) > 0
 
 
+def sealed_anew(keyring: Keyring, binding: UUID, kind: str, key_id: str, sealed: bytes) -> tuple[str, bytes] | None:
+    """Seal with the newest key what an older one sealed; None where it cannot be opened."""
+    try:
+        plain = _opened(keyring, binding, kind, key_id, sealed)
+    except (UnknownKeyError, VaultKeyError, VaultTamperedError):
+        return None
+    return _sealed(keyring.newest, binding, kind, plain)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotationProgress:
     """How far a rotation is.
