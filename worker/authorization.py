@@ -158,13 +158,14 @@ def authorize_url(station: Station, connection_id: UUID, *, browser: str = "") -
     view = _living(station, connection_id)
     consent = _opened(station, view).consent
     verifier = new_verifier()
+    issuer = urlsplit(consent.url(state="", challenge="", redirect_uri=redirect_uri)).netloc
     urls = view.options.get(REDIRECT_URLS) or {}
     with station.database.transaction() as db:
         begun = authorizations.begin(
             db,
             station.keyring,
             connection_id,
-            {"verifier": verifier, "redirect_uri": redirect_uri},
+            {"verifier": verifier, "redirect_uri": redirect_uri, "issuer": issuer},
             success_url=urls.get("success"),
             error_url=urls.get("error"),
             browser=browser,
@@ -183,11 +184,14 @@ def finish(
     code: str | None = None,
     error: str | None = None,
     error_description: str | None = None,
+    iss: str | None = None,
     browser: str = "",
     along: Along = nothing_more,
 ) -> Arrival:
     """Take what the consent page sent back: exchange the code, store the token, activate, and ask for a run.
 
+    iss: who answers, where the server says so (RFC 9207). An answer of another host than that of the consent page is
+    refused: its code is good there, and would be shown to this vendor.
     along: what a door stores in the same transaction. The caller sends hints.
     Raises AuthorizationError: nothing was stored then, and the attempt is spent.
     """
@@ -198,6 +202,7 @@ def finish(
         refused = AttemptRefusedError(over.problem)
         raise AttemptRefusedError(over.problem, _with_error(over.error_url, refused)) from over
     try:
+        _check_issuer(attempt, iss)
         return _finished(station, attempt, code, error, error_description, along)
     except AuthorizationError as refused:
         refused.redirect_url = _with_error(attempt.error_url, refused, connection_id=str(attempt.connection_id))
@@ -209,6 +214,19 @@ def finish(
             problem=str(refused),
         )
         raise
+
+
+def _check_issuer(attempt: Attempt, iss: str | None) -> None:
+    begun_at = attempt.document.get("issuer")  # an attempt of the version before has none
+    if iss is None or begun_at is None:
+        return
+    try:
+        answered_by = urlsplit(iss)
+        is_same = answered_by.netloc.lower() == str(begun_at).lower() and answered_by.scheme in {"https", "http"}
+    except ValueError:
+        is_same = False
+    if not is_same:
+        raise AttemptRefusedError("was answered by another server than it was sent to")
 
 
 def _finished(  # noqa: PLR0917 - what came back, as it came

@@ -474,6 +474,36 @@ def test_a_customers_own_application_that_is_refused_is_the_customers(
     assert (refused.value.owner, refused.value.verdict.reason) == (ResolutionOwner.CUSTOMER, "client_invalid")
 
 
+@pytest.mark.parametrize(
+    "iss",
+    [
+        pytest.param("https://evil.example", id="another server"),
+        pytest.param("https://127.0.0.1", id="the same host at another port"),
+        pytest.param("{here}.evil.example", id="a name that begins alike"),
+        pytest.param("", id="nobody"),
+        pytest.param("https://[", id="no URL"),
+    ],
+)
+@pytest.mark.parametrize("came", [{"code": "a-good-code"}, {"error": "access_denied"}], ids=["a code", "an error"])
+def test_an_answer_of_another_server_is_refused_before_its_code_is_sent_anywhere(
+    station: Station, provider: Provider, iss: str, came: dict[str, str]
+) -> None:
+    connection_id = create(station, provider)
+    state = begun(station, connection_id)
+
+    with pytest.raises(AttemptRefusedError, match="another server"):
+        authorization.finish(station, state=state, iss=iss.format(here=f"http://127.0.0.1:{provider.port}"), **came)
+    assert provider.forms == []
+    assert token_of(station, connection_id) is None
+
+
+def test_an_answer_that_names_its_own_server_is_taken(station: Station, provider: Provider) -> None:
+    connection_id = create(station, provider)
+    iss = f"http://127.0.0.1:{provider.port}/realms/one"
+    authorization.finish(station, state=begun(station, connection_id), code="a-good-code", iss=iss)
+    assert token_of(station, connection_id) is not None
+
+
 def test_a_token_endpoint_that_sends_elsewhere_gets_no_code(station: Station, provider: Provider) -> None:
     provider.replies["/token"] = [Response(status=307, headers={"Location": "http://169.254.169.254/latest/meta-data"})]
     state = begun(station, create(station, provider))

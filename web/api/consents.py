@@ -14,7 +14,7 @@ from worker import authorization
 from worker.authorization import CALLBACK_PATH, LINK_PATH
 from worker.errors import AuthorizationError
 
-# Without the check for unknown parameters: vendors send some of their own along (`iss`, `scope`, `session_state`),
+# Without the check for unknown parameters: vendors send some of their own along (`scope`, `session_state`),
 # which a client ignores (RFC 6749, section 4.1.2), and mails put theirs onto links.
 router = APIRouter(tags=["consent"])
 
@@ -66,6 +66,7 @@ def arrive(  # noqa: PLR0917 - FastAPI hands everything over by name
     code: Annotated[str | None, Query(max_length=10_000)] = None,
     error: Annotated[str | None, Query(max_length=1000)] = None,
     error_description: Annotated[str | None, Query(max_length=4000)] = None,
+    iss: Annotated[str | None, Query(max_length=1000, description="Who answers (RFC 9207).")] = None,
     browser: Annotated[str | None, Cookie(alias=BROWSER, max_length=200)] = None,
 ) -> Response:
     """Take what the vendor's consent page sent back: the connection becomes ACTIVE, and its first run starts."""
@@ -86,6 +87,7 @@ def arrive(  # noqa: PLR0917 - FastAPI hands everything over by name
             code=code,
             error=error,
             error_description=error_description,
+            iss=iss,
             browser=browser or "",
             along=along,
         )
