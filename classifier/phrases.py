@@ -834,6 +834,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "unhandled|uncaught exception|error",
         "not return null for non nullable",
         "object reference not set",
+        "error ~ occurred|occured .",
         "connection refused|pool|slots|aborted|closed|reset",
         "not ~ communicate|reach ~ database|server|backend|service",
         "null reference|pointer",

@@ -415,7 +415,7 @@ _CRASHED: Final = re.compile(
 """How a program's own last words begin, where a body should be."""
 _BEGINS_BADLY: Final = re.compile(
     r"(?:\W{0,3})(?:error|err|fail|failed|failure|fault|exception|unable|invalid|missing|access denied|not authorized)"
-    r"(?:[:!.#]| {0,3}[\r\n\d]| (?![,;|\t]))",
+    r"(?:[:!.#\]]| {0,3}[\r\n\d]| (?![,;|\t]))",
     re.IGNORECASE,
 )
 _CODED: Final = re.compile(r"(?:ERROR|ERR|FAIL)_[A-Z0-9_]{2,60}\Z")
@@ -509,8 +509,8 @@ def _read_success_text(reading: Reading, body: bytes, declared: str) -> None:
 
 _GUARD: Final = re.compile(rb"\)\]\}'?,?[ \t]*\r?\n|for ?\((?:;;|;)\);")
 """What some vendors put before their JSON so that no script tag can run it."""
-_INI: Final = re.compile(rb"\s{0,8}\[[A-Z][A-Za-z ]{1,30}\]\s{0,4}\n")
-"""A heading over lines of members, which no JSON begins with."""
+_INI: Final = re.compile(rb"\s{0,8}\[[A-Z][A-Za-z ]{1,30}\](?:\s{0,4}\n| [A-Za-z])")
+"""A heading over lines of members, or the grade of a line of a log: no JSON begins so."""
 _CALLBACK: Final = re.compile(rb"(?:/\*\*/)?\s{0,8}[A-Za-z_$][\w.$]{0,60}\s{0,4}\((?=\s{0,8}[{\[])")
 """How JSON with padding begins: a function's call around it."""
 

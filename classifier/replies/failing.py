@@ -6,7 +6,7 @@ from classifier.members import Collector, Said
 from classifier.replies.data import is_data
 from classifier.replies.lists import complaint_of, error_alone, grave_messages, lone_error, unlisted
 from classifier.replies.shapes import failing_part
-from classifier.replies.weighing import weighed
+from classifier.replies.weighing import said_by, weighed
 
 
 def failure_in_list(entries: list[object]) -> Said | None:
@@ -37,6 +37,11 @@ def failure_in(document: Mapping[str, object], *, lacks_records: bool = False) -
         Collector(said).into(document)
     if not said.texts:
         _take_fields(said, document.get("data"))
+    if not said.texts:
+        more = said_by(document)
+        said.codes.extend(more.codes)
+        said.texts.extend(more.texts)
+        said.inner_status = said.inner_status or more.inner_status
     return said
 
 

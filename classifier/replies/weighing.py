@@ -452,3 +452,10 @@ def weighed(document: Mapping[str, object], *, lacks_records: bool = False) -> S
     weighing.is_alone = len(told) == 1 and sort_of(told[0]) in {Sort.FAULT, Sort.FAULT_CODE}
     weighing.walk(document, 0, in_fault=False)
     return weighing.said if weighing.fails or (lacks_records and weighing.is_no_page) else None
+
+
+def said_by(document: Mapping[str, object]) -> Said:
+    """Return what a document says by the names of its members, whether it fails or not."""
+    weighing = Weighing()
+    weighing.walk(document, 0, in_fault=False)
+    return weighing.said

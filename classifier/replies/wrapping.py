@@ -13,7 +13,7 @@ FALSE_FLAGS: Final = frozenset({"ok", "success", "succeeded", "issuccess", "succ
 TRUE_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors", "error", "failed", "failure"})
 BAD_WORDS: Final = frozenset(
     {"error", "fail", "failed", "failure", "nok", "ko", "ng", "err", "unauthorized", "forbidden"}
-    | {"erro", "erreur", "fehler", "falha"}
+    | {"erro", "erreur", "fehler", "falha", "bad_request", "invalid_request", "internal_server_error"}
 )
 WORD_FLAGS: Final = words(
     "status stat result state response responsestatus code returncode resultcode rc responsecode responsemessage "
@@ -21,7 +21,7 @@ WORD_FLAGS: Final = words(
 )
 ERROR_MEMBERS: Final = words(
     "error errors fault err exception errordescription errormessage errormessages fail errorresponse errordetails "
-    "errordetail responseerrordetails exceptions faults errorarray faultstring"
+    "errordetail responseerrordetails modelstate exceptions faults errorarray faultstring"
 )
 ERROR_FLAGS: Final = frozenset({"haserror", "iserror", "haserrors"})
 STATS: Final = frozenset({"stat", "status"})
@@ -33,7 +33,7 @@ PAGING: Final = words(
 MAY_BE_ANYTHING: Final = words("text description title summary")
 """Names of sentences that are as often what was asked for as what is said of the call."""
 SAYINGS: Final = words("msg message messages")
-WRAPPERS: Final = words("response result d body payload root envelope output serviceresponse operation return ret")
+WRAPPERS: Final = words("xml response result d body payload root envelope output serviceresponse operation return ret")
 WRAPPER_ENDS: Final = ("response", "result", "resp")
 NO_WRAPPERS: Final = words(
     "job task run export import build deployment deploy payment charge order invoice device host event alert incident "
@@ -54,13 +54,13 @@ MORE_HEADS: Final = words("metadata info responsemetadata requeststatus result m
 DATA: Final = ("data", "result", "results", "response", "resources")
 NUMBER_FLAGS: Final = frozenset(
     {"code", "errcode", "errorcode", "errno", "statuscode", "status", "retcode", "ret", "resultcode", "returncode"}
-    | {"rc", "cod", "codigo", "estado", "rspcode", "rspcd", "resultcd", "rtncd"}
+    | {"responsestatus", "rc", "cod", "codigo", "estado", "rspcode", "rspcd", "resultcd", "rtncd"}
     | {"responsecode", "respcode", "rtncode", "bizcode", "httpcode", "httpstatus", "httpstatuscode", "errorno"}
 )
 OF_ERRORS: Final = frozenset({"errcode", "errorcode", "errno", "errorno"})
 """Numbers that name an error: small ones too, which elsewhere may be counts or statuses."""
 STATUS_CODES: Final = words(
-    "code cod codigo estado statuscode errorcode errcode responsecode httpcode httpstatus httpstatuscode"
+    "responsestatus code cod codigo estado statuscode errorcode errcode responsecode httpcode httpstatus httpstatuscode"
 )
 CLAIMS: Final = WORD_FLAGS | NUMBER_FLAGS | words("infocode replycode exception querystatus subcode gcode")
 """Members that claim how the call went."""

@@ -90,9 +90,9 @@ def test_small_answers_are_told_from_data_by_how_they_are_built() -> None:
 def test_wrappers_of_many_families_are_told_from_data_that_reads_alike() -> None:
     """What is still missed says in a number or in a language of its own that the call failed."""
     result = reached("wrappers.jsonl", NO_DIALECTS)
-    assert result.total == 1_187
-    assert result.failures_passed <= 27
-    assert len(result.wrong) <= 34
+    assert result.total == 1_266
+    assert result.failures_passed <= 29
+    assert len(result.wrong) <= 37
     assert (result.customer_blamed, result.successes_failed) == (0, 0)
 
 
