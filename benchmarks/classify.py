@@ -97,6 +97,14 @@ def hostile_bodies() -> Iterator[tuple[str, bytes]]:
         "accents": json.dumps({"code": 7, "message": "ação não é " * 4_000}, ensure_ascii=False).encode(),
         "words with dots": b"a." * 32_000,
         "a form without an end": b"a=" + b"&a=" * 20_000,
+        "texts that complain, no two alike": json.dumps(
+            {f"error{n}": f"invalid token {n} of the session expired" for n in range(60)}
+        ).encode(),
+        "elements that complain": b"<response>"
+        + b"".join(b"<error%d>invalid token rate limit %d</error%d>" % (n, n, n) for n in range(70))
+        + b"</response>",
+        "a form that complains": b"&".join(b"error%d=invalid token rate limit %d" % (n, n) for n in range(40)),
+        "lines that complain": b"\n".join(b"error%d: invalid token rate limit %d" % (n, n) for n in range(24)),
         "errors in errors": json.dumps({"error": {"error": [{"errors": {"error": "denied"}}] * 400}}).encode(),
         "parts that fail": json.dumps(
             {"responses": [{"status": 403, "body": {"error": {"code": "x", "message": "denied"}}}] * 600}

@@ -383,3 +383,58 @@ def test_the_sentence_that_decided_is_the_one_that_is_quoted() -> None:
     verdict = answer(400, body)
     assert verdict.reason == "permission_missing"
     assert "Only an administrator may read this." in verdict.sentence
+
+
+@pytest.mark.parametrize("number", [407, 511])
+def test_a_status_of_the_way_inside_a_body_is_the_vendors_own_number(number: int) -> None:
+    """A proxy's refusal has that status itself (RFC 9110 section 15.5.8)."""
+    told = answer(200, {"status": "error", "error": {"code": number, "message": "REQUEST_LIMIT_EXCEEDED"}})
+    assert told.reason == "rate_limit"
+    assert answer(number, {"error": {"code": number}}).name is HealthName.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "reason"),
+    [
+        pytest.param('callback({"error": {"code": 401, "message": "Invalid API key"}});', "text/javascript",
+                     "token_invalid", id="padding around JSON"),
+        pytest.param("Status-Code: 2200\nStatus-Text: Authentication error\n", "text/plain", "credentials_invalid",
+                     id="lines of members"),
+        pytest.param("[RESPONSE]\r\nCODE = 530\r\nDESCRIPTION = Authentication failed\r\nEOF\r\n", "text/plain",
+                     "credentials_invalid", id="lines under a heading"),
+        pytest.param("response=3&responsetext=Authentication Failed&response_code=300", "text/plain",
+                     "credentials_invalid", id="a form"),
+        pytest.param('{"findResponse": [{"ack": ["Failure"], "error": [{"message": ["Invalid token"]}]}]}',
+                     "application/json", "token_invalid", id="a list around every element"),
+        pytest.param('{"Items": [{"Error": "2", "Description": "Unknown key", "Cause": "x"}]}', "application/json",
+                     "token_invalid", id="an error in place of rows"),
+        pytest.param('{"messages": [{"type": "FATAL", "text": "Not authorized."}]}', "application/json",
+                     "unauthorized", id="nothing but a grave message"),
+        pytest.param("ERROR_KEY_DOES_NOT_EXIST", "text/plain", "token_invalid", id="a code that is all there is"),
+        pytest.param('<epp><response><result code="2200"><msg>Authentication error</msg></result></response></epp>',
+                     "text/xml", "credentials_invalid", id="a registry's answer"),
+    ],
+)  # fmt: skip
+def test_a_success_is_read_in_whatever_it_is_wrapped(body: str, content_type: str, reason: str) -> None:
+    assert answer(200, body, {"content-type": content_type}).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        pytest.param('callback({"items": [{"error": "Access denied"}]});', "text/javascript", id="padding around rows"),
+        pytest.param("name: bob\nstatus: disabled\nmessage: Access denied\n", "text/plain", id="lines of a record"),
+        pytest.param("host=a&status=down&error=timeout", "application/x-www-form-urlencoded", id="a form of a record"),
+        pytest.param('{"items": [{"error": "Invalid token", "count": 3}]}', "application/json", id="a row on an error"),
+        pytest.param('{"messages": [{"type": "error", "text": "Login failed", "id": 3}]}', "application/json",
+                     id="a message with an id"),
+        pytest.param('{"action": "login", "status": "FAILURE", "message": "Invalid password", "ip": "1.2.3.4"}',
+                     "application/json", id="who did what from where"),
+        pytest.param('{"ok": false, "vulnerabilities": [{"title": "Improper authentication"}]}', "application/json",
+                     id="a false flag beside rows"),
+        pytest.param('<epp><response><result code="1000"><msg>Command completed</msg></result></response></epp>',
+                     "text/xml", id="a registry's answer that is well"),
+    ],
+)  # fmt: skip
+def test_data_in_the_same_wrappers_stays_data(body: str, content_type: str) -> None:
+    assert answer(200, body, {"content-type": content_type}).name is HealthName.HEALTHY
