@@ -58,7 +58,7 @@ class RequestMiddleware:
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 headers = message["headers"]
                 there = {name for name, _ in headers}
                 message = {

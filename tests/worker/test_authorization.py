@@ -486,7 +486,7 @@ def test_a_customers_own_application_that_is_refused_is_the_customers(
 )
 @pytest.mark.parametrize("came", [{"code": "a-good-code"}, {"error": "access_denied"}], ids=["a code", "an error"])
 def test_an_answer_of_another_server_is_refused_before_its_code_is_sent_anywhere(
-    station: Station, provider: Provider, iss: str, came: dict[str, str]
+    station: Station, provider: Provider, iss: str, came: dict[str, Any]
 ) -> None:
     connection_id = create(station, provider)
     state = begun(station, connection_id)
