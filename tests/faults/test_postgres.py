@@ -4,8 +4,10 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, LiteralString
@@ -95,6 +97,7 @@ def test_a_commit_whose_answer_was_lost_is_asked_after(drill: Drill) -> None:
     _wait_for_the_disk()
     _set_up(drill, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     try:
+        _wait_until_commits_wait(drill)
         drill.turnstile.let_through("north")
         with psycopg.connect(drill.installation.database_url, autocommit=True) as db:
             until(lambda: _is_a_run_being_ended(db), "the run is being ended", more=drill.installation.logs)
@@ -113,6 +116,33 @@ def _set_up(drill: Drill, statement: LiteralString) -> None:
     with psycopg.connect(drill.installation.database_url, autocommit=True) as db:
         db.execute(statement)
         db.execute("SELECT pg_reload_conf()")
+
+
+def _wait_until_commits_wait(drill: Drill) -> None:
+    """A server that was told to read its settings anew does so when it comes to it."""
+    seen = threading.Event()
+    url = drill.installation.database_url
+    with (
+        psycopg.connect(url, autocommit=True) as db,
+        psycopg.connect(url, autocommit=True) as probe,
+        ThreadPoolExecutor(1) as thread,
+    ):
+
+        def commit() -> None:
+            while not seen.is_set():
+                probe.execute("SELECT pg_logical_emit_message(true, 'drill', 'does a commit wait?')")
+
+        def waits() -> bool:
+            found = db.execute(
+                "SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid = %s", (probe.info.backend_pid,)
+            )
+            return found.rowcount > 0
+
+        commits = thread.submit(commit)
+        until(waits, "a commit waits for the standby", more=drill.installation.logs)
+        seen.set()
+        db.execute("SELECT pg_cancel_backend(%s)", (probe.info.backend_pid,))  # it is committed all the same
+        commits.result(30)
 
 
 def _is_a_run_being_ended(db: psycopg.Connection[Any]) -> bool:
