@@ -133,6 +133,7 @@ def show_accuracy() -> None:
         "own.jsonl",
         "documented.jsonl",
         "libraries.jsonl",
+        "uncommon.jsonl",
         "rpc.jsonl",
         "replies.jsonl",
         "wrappers.jsonl",

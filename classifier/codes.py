@@ -60,7 +60,7 @@ CODES: Final[tuple[CodeRule, ...]] = (
         _MICROSOFT,
         "activityLimitReached TooManyRequests ApplicationThrottled ResourceRequestsThrottled RequestThrottled "
         "OperationThrottled ServerBusyThrottled ErrorTooManyObjectsOpened MailboxConcurrency ApplicationConcurrency "
-        "SubscriptionRequestsThrottled",
+        "SubscriptionRequestsThrottled ErrorServerBusy ErrorExceededConnectionCount",
     ),
     _code(
         "throttle",
@@ -191,7 +191,8 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "invalid_key wrong_token "
         "invalid_auth_token token_invalid INVALID_AUTHENTICATION invalid_authentication invalid_authorization "
         "missing_auth missing_token missing_api_key no_auth auth_required authentication_required "
-        "missing_authorization no_authorization apikey_invalid INVALID_TOKEN auth_token_invalid invalid_auth_header",
+        "missing_authorization no_authorization apikey_invalid INVALID_TOKEN auth_token_invalid invalid_auth_header "
+        "invalid_api_token api_token_invalid",
     ),
     _code(
         "credentials",
@@ -319,7 +320,8 @@ CODES: Final[tuple[CodeRule, ...]] = (
         _COMMON,
         "InvalidParameter InvalidParameterValue InvalidParameterException MissingParameter invalid_parameter "
         "missing_parameter invalid_param invalid_params invalid_field_value FIELD_VALIDATION_FAILED "
-        "limit_required invalid_arguments invalid_arg_name RequiredFieldMissing parameterRequired",
+        "limit_required invalid_arguments invalid_arg_name RequiredFieldMissing parameterRequired "
+        "MissingParameterValue",
     ),
     _code(
         "missing",
@@ -327,6 +329,7 @@ CODES: Final[tuple[CodeRule, ...]] = (
         _COMMON,
         "ResourceNotFoundException NoSuchKey NoSuchBucket NoSuchEntity UnknownResourceFault QueueDoesNotExist "
         "channel_not_found resource_not_found ResourceNotFound ItemNotFound ErrorItemNotFound NoSuchUpload "
+        "ErrorNonExistentMailbox "
         "Request_ResourceNotFound object_not_found user_not_found project_not_found MethodNotFound invalid_endpoint",
     ),
     _code("size", "too_large", _COMMON, "EntityTooLarge request_too_large payload_too_large ResponseSizeTooLarge"),

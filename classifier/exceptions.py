@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from classifier.codes import BY_CODE, squashed
-from classifier.folding import words_of_code
+from classifier.libraries import Meaning, carried_status, of_library
 from classifier.outcome import ExceptionLink
-from classifier.phrases import INDEX, Where
+from classifier.protocols import of_protocol
 from classifier.reasons import REASONS
 from classifier.vocabulary import HealthName
 
@@ -34,16 +33,6 @@ class ExceptionRule:
     module: str
     names: tuple[str, ...] = ()
     wraps: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
-    """What a chain means: a reason, or (`status`) an HTTP status that the exception carried; link: the deciding one."""
-
-    rule: str
-    link: ExceptionLink
-    reason: str | None = None
-    status: int | None = None
 
 
 def _rule(id_: str, reason: str, module: str, names: str = "", *, wraps: bool = False) -> ExceptionRule:
@@ -143,7 +132,14 @@ RULES: Final[tuple[ExceptionRule, ...]] = (
     _rule("aiormq", "broker", "aiormq"),
     _rule("kafka", "broker", "kafka"),
     _rule("confluent_kafka", "broker", "confluent_kafka"),
-    _rule("pymemcache", "broker", "pymemcache"),
+    *(
+        _rule(f"uses_{module}", "broker", module)
+        for module in ("pymemcache", "aio_pika", "aiokafka", "nats", "stomp", "aioredis", "valkey", "pylibmc", "zmq")
+    ),
+    *(
+        _rule(f"uses_{module}", "database", module)
+        for module in ("motor", "tortoise", "databases", "asyncmy", "aiomysql", "aiopg", "pg8000", "apsw", "duckdb")
+    ),
     _rule("hvac", "vault", "hvac"),
     _rule("nacl", "vault", "nacl"),
     _rule("cryptography", "vault", "cryptography"),
@@ -283,6 +279,7 @@ RULES: Final[tuple[ExceptionRule, ...]] = (
     _rule("aiohttp_dns", "dns", "aiohttp", "ClientConnectorDNSError"),
     _rule("aiohttp", "connection_failed", "aiohttp", wraps=True),
     _rule("botocore_credentials", "credentials_missing", "botocore", "NoCredentialsError PartialCredentialsError"),
+    _rule("botocore_use", "bug", "botocore", "ParamValidationError UnknownServiceError DataNotFoundError"),
     _rule("botocore_proxy", "proxy", "botocore", "ProxyConnectionError"),
     _rule(
         "botocore_network",
@@ -366,16 +363,6 @@ _ERRNO: Final[Mapping[int, str]] = MappingProxyType(
 )
 _ERRNO_IN_TEXT: Final = re.compile(r"\[Errno (-?\d{1,5})\]|Error\((\d{1,5}),")
 _TOO_MANY: Final = re.compile(r"too many (\d{3}) error responses")
-_HTTP_ERROR: Final = re.compile(
-    r"\b([45]\d\d) (?:Client|Server) Error\b|\bHTTP(?: ?Error| status)?[ :]+([45]\d\d)\b|\A([45]\d\d), message=",
-    re.IGNORECASE,
-)
-_SDK_CODE: Final = re.compile(
-    r"\(([A-Za-z][A-Za-z0-9_.]{2,80})\) when calling|'error': '([a-z_]{2,80})'|\A\('?([a-z_]{4,60}):? |"
-    r"\bStatusCode\.([A-Z_]{4,40})\b"
-)
-_JOB_TIME: Final = re.compile(r"(?:Soft|Hard)?(?:Time|Job|Task|Worker)(?:Limit|Time)(?:Exceeded|d?Out|out)\w*\Z")
-"""Names by which queues call a job that ran out of its time, rather than one request of it."""
 _DNS: Final = frozenset({-2, -3, -5, 8, 11001})
 
 
@@ -447,36 +434,22 @@ def _of_os_error(link: ExceptionLink) -> str | None:
     return _ERRNO.get(number)
 
 
-def _of_library(link: ExceptionLink) -> Meaning | None:
-    """Read an exception of a vendor's own library: its code, then its class name."""
-    if _JOB_TIME.match(link.name) is not None:
-        return Meaning(rule="exception.job_time", link=link, reason="budget_spent")
-    found = _HTTP_ERROR.search(link.message)
-    if found is not None:
-        return Meaning(
-            rule="exception.carried_status", link=link, status=int(next(group for group in found.groups() if group))
-        )
-    code = _SDK_CODE.search(link.message)
-    for said in (next(group for group in code.groups() if group) if code else "", link.name):
-        rule = BY_CODE.get(squashed(said)) if said else None
-        if rule is not None:
-            return Meaning(rule=rule.id, link=link, reason=rule.reason)
-        hit = INDEX.find(words_of_code(said), Where.CODE) if said else None
-        if hit is not None:
-            return Meaning(rule=hit.rule.id, link=link, reason=hit.rule.reason)
-    return None
+def meaning(links: Iterable[ExceptionLink], url: str = "") -> Meaning | None:
+    """Return what a chain means, None for an empty one. An exception that no rule knows is a bug of ours.
 
-
-def meaning(links: Iterable[ExceptionLink]) -> Meaning | None:
-    """Return what a chain means, None for an empty one. An exception that no rule knows is a bug of ours."""
+    url: of the call that raised it, empty where it is not known: it may name a database that is the vendor's.
+    """
     chain_ = tuple(links)[:_LONGEST_CHAIN]
     fallback: Meaning | None = None
     for position, link in enumerate(chain_):
+        reason = of_protocol(link, url) if link.module else None
+        if reason is not None:
+            return Meaning(rule="exception.protocol", link=link, reason=reason)
         rule = _lookup(link)
         if rule is None:
             if position and not link.module:
                 continue
-            found = _of_library(link) if position == 0 and not link.module.startswith(("builtins", "__")) else None
+            found = of_library(link, url) if position == 0 and not link.module.startswith(("builtins", "__")) else None
             if found is not None:
                 return found
             fallback = fallback or Meaning(rule="exception.unknown", link=link, reason="bug")
@@ -507,9 +480,9 @@ def _proxied(links: tuple[ExceptionLink, ...]) -> Meaning | None:
 
 def _by_rule(rule: ExceptionRule, link: ExceptionLink) -> Meaning | None:
     if rule.module in {"requests", "urllib3", "httpx", "urllib.error", "aiohttp"} and rule.wraps:
-        found = _TOO_MANY.search(link.message) or _HTTP_ERROR.search(link.message)
-        if found is not None:
-            status = next(int(group) for group in found.groups() if group)
+        found = _TOO_MANY.search(link.message)
+        status = int(found.group(1)) if found is not None else carried_status(link.message)
+        if status is not None:
             return Meaning(rule=rule.id, link=link, status=status)
     if rule.wraps or rule.id in {"exception.builtins", "exception.builtin_lost"} or rule.module == "socket":
         exact = _of_os_error(link)

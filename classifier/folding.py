@@ -74,6 +74,7 @@ _FOLD: Final[Mapping[str, str]] = MappingProxyType(
             "allowlist": "whitelist allowlisted whitelisted",
             "exhausted": "exhaust depleted",
             "error": "err errors",
+            "signature": "signatures sig",
             "apikey": "apikeys accesskey secretkey appkey accesskeyid",
         }.items()
         for variant in variants.split()
@@ -276,9 +277,15 @@ def _in_latin(text: str) -> str:
     return normalize("NFKD", text.replace("\u2019", "'")).encode("ascii", "ignore").decode()
 
 
+_LINK: Final = re.compile(r"\bhttps?://[^\s\"'<>()]{1,300}")
+"""Where more stands to read: `required: https://…` asks for no other protocol."""
+
+
 def words_of(text: str) -> tuple[str, ...]:
     """Return a text's folded words, with `.` where a sentence ends. Reads its first 480 characters."""
     read = text[:_LONGEST_TEXT].lower()
+    if "://" in read:
+        read = _LINK.sub(" ", read)
     if not read.isascii():
         read = _in_latin(read)
     return _fold(_raw_words(read))

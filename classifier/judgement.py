@@ -43,7 +43,7 @@ class Found:
 
 def _by_settled_status(signals: Signals) -> Found | None:
     status = signals.reading.status
-    if status in {407, 511}:
+    if status in {407, 451, 511}:
         return Found(reason_of_status(status), f"status.{status}")
     if status != 429:
         return None
@@ -68,7 +68,7 @@ def _by_code(signals: Signals) -> Found | None:
     if finer is None and hit.rule.reason == "server_error" and signals.reading.status < 300:
         finer = _THROWN
     told = signals.words if finer is not None else None
-    if finer is not None and told is not None and told.rule.reason in finer:
+    if finer is not None and told is not None and not finer.isdisjoint((told.rule.reason, told.rule.id)):
         return Found(told.rule.reason, told.rule.id, told.words)
     return Found(hit.rule.reason, hit.rule.id, hit.code)
 
@@ -78,10 +78,15 @@ _FINER_IN_WORDS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         # RFC 6750 section 3.1: `invalid_token` covers expired and revoked ones; its example says which in words.
         "token_invalid": frozenset({"token_expired", "token_revoked"}),
         # `invalid_parameter` beside `api_key is invalid`: the parameter is the credential.
-        "invalid_parameter": frozenset({"token_invalid", "credentials_invalid"}),
+        "invalid_parameter": frozenset({"token_invalid", "credentials_invalid", "words.permission_lacking"}),
+        # RFC 7523 section 3.1: an assertion made by a clock that is off is an invalid grant as well.
+        "grant_invalid": frozenset({"clock"}),
+        # `ServiceUnavailable` is also what servers say that let in so many requests and no more (RFC 9110, 15.6.4).
+        "unavailable": frozenset({"rate_limit", "quota", "quota_daily", "concurrency"}),
     }
 )
-"""Where a code is coarser than the sentence beside it: the reason it gives, and those that words may give instead."""
+"""Where a code is coarser than the sentence beside it: the reason it gives, and the reasons, or the rules of words,
+that may decide instead."""
 _THROWN: Final = frozenset({"unauthorized", "permission_missing", "token_invalid", "token_expired", "rate_limit"})
 """Reasons that words may give in a GraphQL answer whose code is INTERNAL_SERVER_ERROR: Apollo's for whatever a resolver
 throws (https://www.apollographql.com/docs/apollo-server/data/errors)."""
@@ -302,9 +307,14 @@ def _decide_success(reading: Reading, trace: Trace | None, without: frozenset[st
     return found
 
 
-def decide_exception(links: Sequence[ExceptionLink], trace: Trace | None = None) -> tuple[Found, ExceptionLink] | None:
-    """Return what a chain of exceptions means and which of them decided; None for an empty chain."""
-    meant = exceptions.meaning(links)
+def decide_exception(
+    links: Sequence[ExceptionLink], trace: Trace | None = None, *, url: str = ""
+) -> tuple[Found, ExceptionLink] | None:
+    """Return what a chain of exceptions means and which of them decided; None for an empty chain.
+
+    url: of the call that raised it, empty where there was none.
+    """
+    meant = exceptions.meaning(links, url)
     if meant is None:
         return None
     found = Found(meant.reason or reason_of_status(meant.status or 0), meant.rule, meant.link.name)
@@ -400,7 +410,7 @@ def judge(
 
 def _judge_exception(exchange: Exchange, endpoint: str | None, trace: Trace | None, observed_at: datetime) -> Judgement:
     call = call_of(exchange, endpoint)
-    decided = decide_exception(exchange.exception, trace)
+    decided = decide_exception(exchange.exception, trace, url=exchange.url)
     if decided is None:
         return judgement_of(Found("connection_failed", "exchange.nothing_came"), f"{call} got no answer")
     found, link = decided

@@ -17,7 +17,7 @@ _MOST_LEAVES: Final = 24
 _CDATA: Final = re.compile(r"<!\[CDATA\[|\]\]>")
 _ATTRIBUTE: Final = re.compile(r"([A-Za-z_][\w.\-:]{0,60})\s{0,5}=\s{0,5}(?:\"([^\"<>]{0,300})\"|'([^'<>]{0,300})')")
 _ERROR_ELEMENT: Final = re.compile(
-    r"<(?:[a-z_][\w.\-]{0,30}:)?(?:err|error|status|fault|rpc-error|result|[a-z]{3,30}(?:failure|exception|error))"
+    r"<(?:[a-z_][\w.\-]{0,30}:)?(?:err|error|status|fault|rpc-error|result|exception|[a-z]{3,30}(?:failure|exception|error))"
     r"(\s[^<>]{1,500})>",
     re.IGNORECASE,
 )
@@ -62,6 +62,31 @@ class Html:
 def is_html(text: str) -> bool:
     """Return whether a text's beginning is a web page."""
     return _HTML.search(text, 0, 1_024) is not None and _ENVELOPE.match(text) is None
+
+
+_FRAGMENT: Final = re.compile(
+    r"\s{0,20}<(?:div|form|h[1-4]|center|article|section|main|span|p|table|style|script|link|meta|img|font|header|"
+    r"noscript|title)[\s>]",
+    re.IGNORECASE,
+)
+_SIGN_IN: Final = re.compile(r"<input\s[^<>]{0,200}type\s{0,3}=\s{0,3}[\"']?password", re.IGNORECASE)
+_AWAY: Final = re.compile(
+    r"<(?:title|h1|h2)(?:\s[^<>]{0,200})?>[^<>]{0,80}\b(?:be (?:right )?back|back (?:soon|shortly)|"
+    r"(?:under(?:going)?|down for|scheduled) maintenance|maintenance (?:mode|in progress)|temporarily unavailable|"
+    r"bad gateway)\b",
+    re.IGNORECASE,
+)
+
+
+def is_page_fragment(text: str) -> bool:
+    """Return whether a text is a piece of a web page that asks for a login, or says that its site is away.
+
+    Other pieces may be data: documents have sections and tables too.
+    """
+    if _FRAGMENT.match(text) is None:
+        return False
+    asks = "<form" in text[:_HEAD].lower() and _SIGN_IN.search(text, 0, _HEAD) is not None
+    return asks or _AWAY.search(text, 0, _PAGE_HEAD) is not None
 
 
 def read_xml(text: str) -> Xml | None:

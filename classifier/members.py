@@ -107,6 +107,7 @@ _LEADING_CODE: Final = re.compile(
 )
 _STATUS_NAMES: Final = frozenset(
     {"code", "status", "statuscode", "httpstatus", "httpstatuscode", "httpcode", "errorcode", "error", "errcode"}
+    | {"responsecode"}
 )
 
 

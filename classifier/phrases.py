@@ -33,6 +33,25 @@ class Where(Flag):
     """A 4xx of a token endpoint."""
     CODE = auto()
     """A machine code, written out as words."""
+    MEANT = auto()
+    """5xx whose body says something of its own, and not only what its status is called."""
+
+
+_OF_STATUS: Final[Mapping[int, Where]] = MappingProxyType(
+    {
+        401: Where.UNAUTHORIZED,
+        402: Where.FORBIDDEN,
+        403: Where.FORBIDDEN,
+        404: Where.MISSING,
+        410: Where.MISSING,
+        429: Where.THROTTLED,
+    }
+)
+
+
+def where_of_status(status: int) -> Where:
+    """Return where the words of an answer with a status of 400 or more stand."""
+    return _OF_STATUS.get(status) or (Where.FAULT if status >= 500 else Where.BAD)
 
 
 _LETTERS: Final = {
@@ -45,6 +64,7 @@ _LETTERS: Final = {
     "v": Where.FAULT,
     "k": Where.TOKEN,
     "c": Where.CODE,
+    "m": Where.MEANT,
 }
 
 
@@ -237,6 +257,16 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         source="common wording of HTTP APIs",
     ),
     _rule(
+        "missing_or_hidden",
+        "not_found",
+        "bn",
+        "not ~ exist|found ~ or ~~ permission|access|authorized|view|role",
+        "not ~ exist|found or ~~ not|insufficient|lack ~ permission|access|rights|authorized",
+        "permission|access|authorized ~ or ~~ not ~ exist|found",
+        rank=7,
+        source="servers that will not tell which of the two it is (RFC 9110 section 15.5.4)",
+    ),
+    _rule(
         "accepted_values",
         "invalid_parameter",
         "sbkc",
@@ -249,7 +279,9 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "filter|filters|attribute|column|include|metric|dimension ~~ not|invalid|unknown|unsupported|cannot|must",
         "field|fields ~~ not ~ exist|supported|selectable|found|allowed",
         "invalid|unknown|unsupported|bad|malformed ~ filter|attribute|column|include|metric|dimension|expression|sort",
-        "plan|subscription|license|role|permission|group id ~~ invalid|not|malformed|require|missing|unknown|must",
+        "plan|subscription|license|role|permission|group id|ids ~~ invalid|not|malformed|require|missing|unknown|must",
+        "plan|subscription|license|role|permission|scope|package|tier|trial ~~ not be blank|empty|null|nil",
+        "payment detail|details|method|methods|type|id|intent|reference ~~ not|invalid|missing|require|unknown",
         "invalid|unknown|missing|malformed|bad ~ plan|subscription|license|role|permission|group id",
         "plan|subscription|license|role|group with id",
         rank=7,
@@ -262,6 +294,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "range|far|earlier",
         "time|clock|timestamp ~~ skew|skewed",
         "difference between ~~ time",
+        "reasonable timeframe",
+        "iat|nbf ~~ future|values|early|past|skew",
         "signature expired",
         "timestamp ~~ expired|window|old|stale|future|tolerance|acceptable|recent",
         "clock ~ synchronized|sync|wrong|drift",
@@ -283,6 +317,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "dpop nonce|proof",
         "invalid|unknown|unsupported|missing ~ api version",
         "api version ~ not|deprecated|unsupported|retired",
+        "nonce ~~ higher|greater|larger|increasing|increased|low|small|used|reused|duplicate|stale",
         rank=9,
         source="RFC 9110 section 10.1.5; RFC 9449",
     ),
@@ -312,8 +347,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "concurrency",
         "concurrency",
         "sbuftvkc",
-        "too many concurrent|open|running|active|pending ~ request|call|connection|session|query|job|"
-        "export|operation|api",
+        "too many concurrent",
+        "too many open|running|active|pending ~ request|call|connection|session|query|job|export|operation|api",
         "concurrent ~~ limit|exceed|maximum|max|reach",
         "limit|maximum|max|exceed ~ concurrent",
         "duplicate export",
@@ -332,6 +367,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "slowdown",
         "too many|much ~ request|call|api|attempt|operation|http|action|actions|visit|visits|access|accesses",
         "request|call|query count ~ exceed",
+        "number of ~ request|call|query|invocation ~~ exceed|reach",
+        "excessive ~ request|call|query|usage|traffic|pageloads|load|access|polling|use|number",
         "too many query",
         "toomany ~ request|call|api|access|attempt",
         "exceed ~~ numero de request|access",
@@ -367,6 +404,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "cost limit",
         "bandwidth limit",
         "spike arrest",
+        "burst ~ exceed|reach|limit",
         "flood wait|control|limit",
         "complexity budget|limit|exceed",
         "field limit exceed",
@@ -383,6 +421,13 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "retry|again in|after ~ second|minute|hour",
         rank=22,
         source="RFC 6585 section 4",
+    ),
+    _rule(
+        "threshold",
+        "rate_limit",
+        "tv",
+        "threshold ~~ exceed|reach|violated",
+        rank=25,
     ),
     _rule(
         "limit_bare",
@@ -413,6 +458,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "monthly|weekly|usage ~~ limit|quota|allowance",
         "limit|quota ~~ month",
         "usage cap",
+        "consumed|spent all|your ~~ credit|quota|request|call|units|allowance",
         "used all|up ~~ request|call|api|credit|quota|units|searches|allowance",
         "exhausted ~~ credit|quota|limit|allowance|request|calls",
         "maximum credit exceed",
@@ -451,10 +497,21 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "login|bearer|ticket ~~ expired",
         "expired ~ token|apikey|credential|session|key|secret|password|jwt|certificate|authorization|"
         "authentication|login",
+        "agreement|consent|eua ~~ expired",
         "password ~~ changed|reset|change",
         "session timeout",
         rank=42,
         source="RFC 6750 section 3.1",
+    ),
+    _rule(
+        "expired_fault",
+        "token_expired",
+        "m",
+        "token|apikey|session|jwt is|has|have|was ~ expired",
+        "token|apikey|session|jwt expired",
+        "expired token|apikey|session|jwt",
+        rank=42,
+        source="vendors that answer 500 to whatever a handler throws",
     ),
     _rule(
         "session",
@@ -515,12 +572,27 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "payment",
         "payment_required",
-        "sbufvc",
-        "payment|invoice|billing ~~ require|overdue|failed|due|not|disabled|issue|problem|declined|inactive|delinquent",
+        "sbufc",
+        "payment|invoice|billing ~~ require|overdue|failed|due|disabled|issue|problem|declined|inactive|delinquent",
+        "payment|invoice|billing ~~ not ~ made|received|paid|enabled|set|active|completed|configured|processed|current",
         "past due",
+        "outstanding ~ payment|balance|invoice|invoices|debt",
+        "arrears|arrearage",
         "insufficient|no|zero|negative ~ credit|balance|funds",
         "not ~ enough|sufficient ~ credit|balance|funds",
         "unpaid ~",
+        "credit|balance|funds ~~ too low",
+        rank=46,
+        source="RFC 9110 section 15.5.3",
+    ),
+    _rule(
+        "payment_fault",
+        "payment_required",
+        "v",
+        "payment|subscription|billing ~~ require|overdue|delinquent",
+        "past due",
+        "insufficient|no|zero|negative ~ credit|balance|funds",
+        "not ~ enough|sufficient ~ credit|balance|funds",
         rank=46,
         source="RFC 9110 section 15.5.3",
     ),
@@ -581,7 +653,10 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "not ~ enabled|activated",
         "must be enabled",
         "api|service|feature|product ~ disabled",
-        "api|feature|product ~ not",
+        "api|feature|product ~ not ~ enabled|available|activated|included|purchased|licensed|allowed|accessible|"
+        "permitted|subscribed|active|offered ~ for|in|on|with|to|your|this ~ account|organization|plan|you|user|"
+        "subscription|tenant",
+        "api|feature ~ not",
         "service not ~ enabled|activated|allowed|subscribed|included|purchased|permitted|authorized|provisioned",
         "not been used in project",
         "activate|enabled ~ api|service|product|feature",
@@ -589,6 +664,27 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "opt in require",
         "not opted",
         "not have ~ feature",
+        rank=49,
+    ),
+    _rule(
+        "turned_off",
+        "feature_disabled",
+        "buf",
+        "api|integration|access|feature|module ~ turned|switched off",
+        rank=48,
+    ),
+    _rule(
+        "disconnected",
+        "token_revoked",
+        "bufk",
+        "connection|integration|account|app|application ~ disconnected|deauthorized|unlinked",
+        rank=43,
+    ),
+    _rule(
+        "service_off",
+        "feature_disabled",
+        "b",
+        "service|product|module|api not enabled|activated|provisioned|subscribed",
         rank=49,
     ),
     _rule(
@@ -615,7 +711,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "account_missing",
         "account_disabled",
         "n",
-        "account ~ inactive|suspended|disabled|deactivated|closed|cancelled|terminated|expired",
+        "account|instance|tenant|workspace|organization|site|store|shop ~ inactive|suspended|disabled|deactivated|"
+        "closed|cancelled|terminated|expired",
         "inactive|suspended|disabled|deactivated account",
         rank=50,
     ),
@@ -630,6 +727,16 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "permit|consented|approved|contain|satisfied|present",
         rank=51,
         source="RFC 6750 section 3.1",
+    ),
+    _rule(
+        "permission_lacking",
+        "permission_missing",
+        "sbufkc",
+        "permission ~ not right|sufficient|enough|granted|given",
+        "no|insufficient|lacking permission",
+        "not have ~ permission",
+        "permission denied",
+        rank=52,
     ),
     _rule(
         "permission",
@@ -663,6 +770,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "could not ~ verify|validate|decode ~ token|jwt|apikey",
         "must use ~ apikey|token",
         "error validating token",
+        "invalid|incorrect|unknown|inactive integration|merchant|partner|private|secret|vendor key",
         rank=53,
         source="RFC 6750 section 3.1",
     ),
@@ -674,10 +782,23 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         rank=53,
     ),
     _rule(
+        "key_fault",
+        "token_invalid",
+        "m",
+        "invalid|incorrect|wrong|missing apikey|jwt",
+        "apikey is|was ~ invalid|incorrect|missing|require|not ~ valid",
+        rank=53,
+        source="vendors that answer 500 to whatever a handler throws",
+    ),
+    _rule(
         "token_in_place_of_a_thing",
         "token_invalid",
         "n",
-        "invalid|incorrect|wrong apikey|credential",
+        "invalid|incorrect|wrong|unknown apikey|credential",
+        "unknown|invalid|expired|revoked token",
+        "apikey not found|exist|recognized",
+        "no|not ~~ for ~ apikey|credential",
+        "token|apikey|session ~ longer ~ valid|active",
         rank=53,
     ),
     _rule(
@@ -686,7 +807,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sufc",
         "invalid|incorrect|wrong|unknown|bad key",
         "key ~ not ~ exist|registered|recognized|known",
-        "invalid|incorrect|wrong|unknown user|application|app|auth|session key",
+        "invalid|incorrect|wrong|unknown user|application|app|auth|session|security|activation|site key",
         "token|apikey|jwt error",
         "key ~ invalid|incorrect",
         "key ~ not valid",
@@ -705,10 +826,15 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "invalid|incorrect|unknown|bad username|clientid|passcode|authentication|authorization|auth",
         "clientid ~~ invalid|incorrect|unknown|not",
         "authorized error|failed",
+        "authenticated failed|error",
+        "invalid|incorrect|unknown|inactive merchant ~ id|key|code|number|account|credential|password|.",
         "invalid|incorrect|wrong ~ username",
         "error authentication|authorization|auth|login",
         "missing|no|require|malformed|invalid|empty ~ authorization|authentication|auth header",
-        "authorization|authentication|auth header ~~ missing|malformed|invalid|require|empty|not",
+        "authorization|authentication|auth header ~~ missing|malformed|invalid|require|empty|not|must",
+        "with|for ~ given|provided|supplied credential",
+        "error|failed ~ validating|verifying ~ token|apikey|jwt|credential",
+        "not ~ validate|verify ~ user|credential|identity",
         "invalid|incorrect|bad account|user|client|api|customer authorization|authentication|auth",
         "authentication|authorization|auth|login ~ failed|error|require|denied|invalid|missing|rejected|challenge|"
         "incorrect|forbidden",
@@ -731,10 +857,29 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         source="RFC 6749 section 5.2",
     ),
     _rule(
-        "no_token_given",
+        "client_unknown",
         "client_invalid",
         "k",
+        "unknown|invalid|incorrect client",
+        "client ~ not ~ found|known|recognized|exist|registered",
+        rank=54,
+        source="RFC 6749 section 5.2",
+    ),
+    _rule(
+        "grant_spent",
+        "grant_invalid",
+        "k",
+        "invalid grant",
+        "token|code ~ already|been ~ used|redeemed|consumed",
+        rank=53,
+        source="RFC 6749 section 5.2; RFC 9700 section 2.2.2",
+    ),
+    _rule(
+        "no_token_given",
+        "client_invalid",
+        "kc",
         "failed|not ~ generate|issue|issued|obtain|get|retrieve|create ~ token",
+        "code|token exchange ~ failed|invalid|rejected",
         rank=54,
         source="RFC 6749 section 5.2",
     ),
@@ -781,7 +926,18 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "back soon|shortly|online",
         "scheduled downtime",
         "system upgrade",
+        "being|currently ~ migrated|migrating|upgraded",
+        "migration ~ progress|underway",
         rank=35,
+    ),
+    _rule(
+        "switched_off",
+        "unavailable",
+        "sbufn",
+        "api|endpoint|site|website|platform|system|server ~ temporarily ~ disabled|unavailable|offline|closed|down|"
+        "paused",
+        "service temporarily ~ unavailable|offline|down",
+        rank=36,
     ),
     _rule(
         "overloaded",
@@ -799,6 +955,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sbvkc",
         "service|server|temporarily|temporary|currently|backend|api|system ~ unavailable|unreachable|down|offline",
         "service|server|backend|api|system ~ not available|responding",
+        "not currently responding|reachable",
         "temporarily ~ unavailable|down|disabled",
         "temporary|transient ~ failed|error|issue|problem|outage",
         "transient",
@@ -820,6 +977,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "backend ~ error|failed",
         "error reading|connecting|writing|querying ~ database",
         "fatal error",
+        "node|replica|cluster|shard is|are ~ behind|unhealthy|lagging|syncing|resyncing",
         rank=62,
     ),
     _rule(
@@ -920,6 +1078,22 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "not ~ support|supported|implemented|allowed",
         "unsupported|deprecated|retired|sunset",
         rank=83,
+    ),
+    _rule(
+        "retired",
+        "unsupported",
+        "f",
+        "version|endpoint|api|method ~ not|longer ~ supported",
+        "version|endpoint|api|method ~ deprecated|retired|sunset|discontinued",
+        rank=83,
+    ),
+    _rule(
+        "busy_thing",
+        "conflict",
+        "sbf",
+        "being|currently ~ updated|modified|edited|processed|used ~ another|other",
+        "locked by another|other",
+        rank=84,
     ),
     _rule(
         "conflict",

@@ -90,7 +90,7 @@ def _judge_data_type(
             )
         if of_answer is not None and of_answer.name is not HealthName.HEALTHY:
             return of_answer, exchange
-    decided = decide_exception(part.exception, trace)
+    decided = decide_exception(part.exception, trace, url=exchange.url if exchange is not None else "")
     if decided is None:  # an exception is there, so there is a meaning
         return judgement_of(Found("bug", "exception.unknown"), call), exchange
     found, link = decided

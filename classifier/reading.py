@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from classifier import markup
 from classifier.members import Collector, Role, Said, plain_name, role_of, words
 from classifier.outcome import Exchange
-from classifier.replies.complaints import only_sentence
+from classifier.replies.complaints import complains_of, only_sentence
 from classifier.replies.documents import XML_CODES, XML_TEXT_ENDS, XML_TEXTS, XML_WRAPPERS, xml_fails
 from classifier.replies.failing import failure_in, failure_in_list
 from classifier.replies.names import Sort, sort_of
@@ -119,7 +119,7 @@ def _take_xml(reading: Reading, xml: markup.Xml) -> None:
         reading.soap_fault = "client" if "client" in said or "sender" in said else "server"
     for written, value in (*xml.attributes.items(), *xml.inner):
         name = plain_name(written)
-        if name in {"code", "status", "errorcode", "type", "subcode"}:
+        if name in {"code", "status", "errorcode", "exceptioncode", "type", "subcode"}:
             collector.take(name, value, Role.CODE)
         elif name in _XML_SAYINGS:
             collector.take(name, value, Role.TEXT)
@@ -379,7 +379,7 @@ def _read_success_markup(reading: Reading, text: str, declared: str) -> None:
     if _CRASHED.match(text) is not None:
         reading.kind = Kind.BROKEN
         reading.texts.append(markup.read_html(text).text[:300])
-    elif markup.is_html(text):
+    elif markup.is_html(text) or markup.is_page_fragment(text):
         _take_page(reading, text)
     elif "json" in declared:
         reading.kind = Kind.BROKEN
@@ -456,11 +456,31 @@ def _named_lines(text: str) -> dict[str, object] | None:
     return members if len(members) > 1 else None
 
 
+def _without_prefix(members: dict[str, object] | dict[str, str]) -> Mapping[str, object]:
+    """Return a form's members without the prefix that all their names share (`ssl_result`, `vpc_Message`).
+
+    Only where one of them complains beside a number: a device's lines may share one too.
+    """
+    prefix, mark, _rest = next(iter(members), "").partition("_")
+    if not mark or not 1 <= len(prefix) <= 4 or sort_of(prefix) is not Sort.OTHER or len(members) < 2:
+        return members
+    if not all(name.startswith(f"{prefix}_") for name in members):
+        return members
+    if not any(isinstance(value, str) and " " in value and complains_of(value) for value in members.values()):
+        return members
+    bare = {name[len(prefix) + 1 :]: value for name, value in members.items()}
+    is_numbered = any(str(value).isdecimal() and sort_of(name) in _NUMBERED_SORTS for name, value in bare.items())
+    return bare if is_numbered else members
+
+
+_NUMBERED_SORTS: Final = frozenset({Sort.STATUS, Sort.CALL_CODE, Sort.FAULT_CODE})
+
+
 def _take_plain(reading: Reading, text: str) -> None:
     """Take a plain text: a program's last words, a text that begins as an error does, or a sentence to be weighed."""
     text = text.strip()
     if len(text) <= 2_048 and (members := _named_lines(text)) is not None:
-        _take_failing(reading, members)
+        _take_failing(reading, _without_prefix(members))
         return
     if _CRASHED.match(text) is not None:
         reading.kind = Kind.BROKEN
@@ -500,7 +520,7 @@ def _read_success_text(reading: Reading, body: bytes, declared: str) -> None:
         reading.reports_failure = True
     elif len(body) <= 2_048 and _FORM_BODY.match(text) is not None:
         reading.kind = Kind.FORM
-        _take_failing(reading, dict(parse_qsl(text)[:40]))
+        _take_failing(reading, _without_prefix(dict(parse_qsl(text)[:40])))
     else:
         reading.kind = Kind.TEXT
         if declared in {"", "text/plain", "text/html"}:

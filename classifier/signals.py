@@ -8,7 +8,7 @@ from typing import Final
 
 from classifier.codes import BY_CODE, CodeRule, squashed
 from classifier.folding import words_of, words_of_code
-from classifier.phrases import INDEX, PhraseHit, Where
+from classifier.phrases import INDEX, PhraseHit, Where, where_of_status
 from classifier.reading import Reading
 from classifier.reasons import REASONS
 from classifier.vocabulary import HealthName, Phase
@@ -63,29 +63,30 @@ def where_of(reading: Reading) -> Where:
     if (reading.exchange.status or 0) < 300 and status not in _EXACT:
         # It stands in the body of a success, so it is the vendor's own number: what the words say there counts too.
         return _MISSING_INSIDE if status in {404, 410} else _FAULT_INSIDE if status >= 500 else _BAD_INSIDE
-    if status in _WHERE:
-        return _WHERE[status]
-    if status >= 500:
-        return Where.FAULT
-    return _BAD_OR_TOKEN if reading.exchange.phase is Phase.TOKEN else Where.BAD
+    where = where_of_status(status)
+    if where is Where.FAULT and not _is_uncaught(reading):
+        return _FAULT_AND_MEANT
+    return _BAD_OR_TOKEN if where is Where.BAD and reading.exchange.phase is Phase.TOKEN else where
 
 
+def _is_uncaught(reading: Reading) -> bool:
+    """Return whether an answer repeats its status' own phrase, as frameworks write it for what nobody caught.
+
+    What is said beside it then is an exception's text, and not what the vendor means to say.
+    """
+    return any(squashed(said) in _INTERNAL for said in (*reading.codes[:4], *reading.texts[:4]))
+
+
+_INTERNAL: Final = frozenset({squashed("Internal Server Error"), squashed("Internal Error")})
 _EXACT: Final = frozenset({401, 402, 403, 429})
+_FAULT_AND_MEANT: Final = Where.FAULT | Where.MEANT
+_MAY_BE_SPELLED: Final[Mapping[Where, int]] = MappingProxyType({Where.BAD: 1, _FAULT_AND_MEANT: 3})
+"""Where a status says so little that a sentence which is a listed code in words says more: beside how many others."""
 # Made once: to join flags takes longer than all the rest here.
 _MISSING_INSIDE: Final = Where.MISSING | Where.BODY
 _FAULT_INSIDE: Final = Where.FAULT | Where.BODY
 _BAD_INSIDE: Final = Where.BAD | Where.BODY
 _BAD_OR_TOKEN: Final = Where.BAD | Where.TOKEN
-_WHERE: Final[Mapping[int, Where]] = MappingProxyType(
-    {
-        401: Where.UNAUTHORIZED,
-        402: Where.FORBIDDEN,
-        403: Where.FORBIDDEN,
-        404: Where.MISSING,
-        410: Where.MISSING,
-        429: Where.THROTTLED,
-    }
-)
 
 
 def may_decide(reason: str, status: int) -> bool:
@@ -131,8 +132,10 @@ class Signals:
         self._without = without
         self.where = where_of(reading)
         self._keys = [(_key(code), code) for code in reading.codes[:_MOST_CODES]]
-        if self.where is Where.BAD and len(reading.texts) == 1 and len(reading.texts[0]) <= _LONGEST_SPELLED:
-            self._keys.extend(_spelled(reading.texts[0]))
+        if len(reading.texts) <= _MAY_BE_SPELLED.get(self.where, 0):
+            for text in reading.texts:
+                if len(text) <= _LONGEST_SPELLED:
+                    self._keys.extend(_spelled(text))
         self._strong: CodeHit | _Unasked | None = _YET
         self._weak: CodeHit | _Unasked | None = _YET
         self._code_words: PhraseHit | _Unasked | None = _YET

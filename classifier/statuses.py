@@ -30,6 +30,11 @@ REASON_OF_STATUS: Final[Mapping[int, str]] = MappingProxyType(
         429: "rate_limit",
         431: "too_large",
         440: "token_expired",  # IIS: login time-out
+        451: "client_error",  # RFC 7725: withheld by law, whatever the words
+        494: "too_large",  # nginx: request header too large
+        495: "credentials_invalid",  # nginx: the client's certificate is not valid
+        496: "credentials_missing",  # nginx: no client certificate was sent
+        497: "wrong_client",  # nginx: HTTP where HTTPS was due
         498: "token_invalid",  # ArcGIS: invalid token
         500: "server_error",
         501: "server_error",

@@ -4,15 +4,17 @@ Rows lie deeper and are not read. What this leaves open is weighed as a tree (`w
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Final
 
 from classifier.markup import Xml
 from classifier.members import plain_name, words
 from classifier.replies.complaints import complains_of, complains_of_code
-from classifier.replies.wrapping import BAD_WORDS, NO_WRAPPERS, WELL, says_success
+from classifier.replies.wrapping import BAD_WORDS, BLAMED, NO_WRAPPERS, WELL, says_success
 
 XML_CODES: Final = frozenset(
     {"code", "errorcode", "faultcode", "subcode", "value", "exceptioncode", "errno", "type", "status"}
+    | {"responsecode", "statuscode", "httpstatus"}
 )
 XML_TEXTS: Final = words(
     "message msg err line text reason description detail title error faultstring errormessage errordescription "
@@ -47,13 +49,13 @@ def xml_fails(xml: Xml) -> bool:
         return True
     if root in {"envelope", "methodresponse"} and "fault" in xml.names:
         return True
-    if _epp_fails(xml) or _cxml_fails(xml) or _attributes_fail(xml.attributes):
+    if _epp_fails(xml) or _cxml_fails(xml) or _attributes_fail(xml.attributes) or _is_not_valid(xml):
         return True
     if root in NO_WRAPPERS or root.removesuffix("s") in NO_WRAPPERS:
         return False
     if not xml.leaves:
         return any(name == "code" and complains_of_code(value) for name, value in xml.inner)
-    return _leaves_fail(xml, root)
+    return (root == "envelope" and _is_refused_in_number(xml)) or _leaves_fail(xml, root)
 
 
 def _epp_fails(xml: Xml) -> bool:
@@ -67,6 +69,23 @@ def _cxml_fails(xml: Xml) -> bool:
     """Return whether a cXML response has a status of an error (cXML User's Guide, Status: HTTP's numbers)."""
     return xml.root.lower() == "cxml" and any(
         name == "code" and len(value) == 3 and value[0] in "45" for name, value in xml.inner
+    )
+
+
+def _is_not_valid(xml: Xml) -> bool:
+    """Return whether a root says that what was sent is not valid, and a leaf complains (`<Request valid="0">`)."""
+    is_told = xml.attributes.get("valid", "").lower() in {"0", "false"} and len(xml.leaves) <= 3
+    return is_told and any(complains_of(value) for _name, value in xml.leaves)
+
+
+def _is_refused_in_number(xml: Xml) -> bool:
+    """Return whether a SOAP body holds an error's status of HTTP (`<ResponseCode>401</ResponseCode>`)."""
+    return any(
+        plain_name(name) in {"responsecode", "statuscode", "httpstatus"}
+        and len(value) == 3
+        and value.isdecimal()
+        and value[0] in "45"
+        for name, value in xml.leaves[:4]
     )
 
 
@@ -98,8 +117,23 @@ def _errors_lead(xml: Xml, root: str, leaves: list[tuple[str, str]]) -> bool:
         return name in XML_CODES | XML_TEXTS
     if any(other in _XML_FLAGS and said in WELL for other, said in leaves[:3]):
         return False
+    if len(xml.leaves) <= 6 and _is_numbered_and_told(leaves):
+        return True
     is_error = len(xml.leaves) <= 3 and any(name.endswith("error") and complains_of(value) for name, value in leaves)
     return is_error or (len(xml.leaves) <= 6 and xml.depth <= 1 and _reply_complains(leaves))
+
+
+def _is_numbered_and_told(leaves: list[tuple[str, str]]) -> bool:
+    """Return whether a response's number of three digits stands before its message, and that says what was wrong."""
+    return any(
+        name.endswith("responsecode")
+        and value.isdecimal()
+        and len(value) == 3
+        and value[0] != "2"
+        and other == f"{name.removesuffix('code')}message"
+        and (BLAMED.search(said[:300]) is not None or complains_of(said))
+        for (name, value), (other, said) in pairwise(leaves[:4])
+    )
 
 
 _XML_ERROR_ALONE: Final = words("error err fault errormessage errormsg")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from classifier.members import Collector, Said
+from classifier.members import Collector, Role, Said, role_of
 from classifier.replies.data import is_data
 from classifier.replies.lists import complaint_of, error_alone, grave_messages, lone_error, unlisted
 from classifier.replies.shapes import failing_part
@@ -48,4 +48,5 @@ def failure_in(document: Mapping[str, object], *, lacks_records: bool = False) -
 def _take_fields(said: Said, data: object) -> None:
     """Take the sentences that stand by the fields they are about, where data should be (JSend's `fail`)."""
     if isinstance(data, dict) and 0 < len(data) <= 5 and all(isinstance(value, str) for value in data.values()):
+        Collector(said).into({name: value for name, value in data.items() if role_of(name) is Role.CODE})
         said.texts.extend(str(value)[:300] for value in data.values())

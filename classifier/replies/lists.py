@@ -6,9 +6,10 @@ from itertools import islice
 from typing import Final
 
 from classifier.members import Collector, Said, plain_name, words
+from classifier.replies.complaints import complains_of
 from classifier.replies.names import ABOUT_THE_CALL, TELLING_SORTS, Sort, sort_of
 from classifier.replies.weighing import Weighing
-from classifier.replies.wrapping import BAD_WORDS, is_empty
+from classifier.replies.wrapping import BAD_WORDS, BLAMED, is_empty
 
 
 def error_alone(entries: list[object]) -> Said | None:
@@ -79,6 +80,10 @@ def grave_messages(document: Mapping[str, object]) -> Said | None:
     if len(filled) != 1:
         return None
     ((name, entries),) = filled
+    if plain_name(name) == "message" and isinstance(entries, list) and len(entries) == 1:
+        told = _keyed_message(entries[0])
+        if told is not None:
+            return told
     if plain_name(name) not in _MESSAGES or not isinstance(entries, list) or not 1 <= len(entries) <= 3:
         return None
     said = Said()
@@ -88,6 +93,19 @@ def grave_messages(document: Mapping[str, object]) -> Said | None:
             return None
         collector.into(entry)
     return said if said.texts else None
+
+
+def _keyed_message(entry: object) -> Said | None:
+    """Return what the only message says that has a number, a key and a value, where it tells what was wrong."""
+    if not isinstance(entry, dict) or not 2 <= len(entry) <= 4 or not entry.keys() <= _OF_A_KEYED:
+        return None
+    texts = [value for name, value in entry.items() if name in {"key", "value"} and isinstance(value, str)]
+    if len(texts) != 2 or not any(BLAMED.search(text[:300]) is not None or complains_of(text) for text in texts):
+        return None
+    return Said(codes=[str(entry["id"])[:40]] if "id" in entry else [], texts=texts)
+
+
+_OF_A_KEYED: Final = words("id key value lang")
 
 
 def _is_grave(entry: Mapping[str, object]) -> bool:

@@ -147,6 +147,8 @@ def sort_of(name: str) -> Sort:  # noqa: C901, PLR0911, PLR0912 - one line and o
         return Sort.OTHER
     if plain == "xmotivo":
         plain = "motivo"  # how Brazilian fiscal documents mark texts
+    if plain in {"errnm", "errname", "errornm"}:
+        return Sort.FAULT
     if plain in {"list", "array", "state"}:
         return Sort.OTHER
     if plain in _RECORDS or plain.endswith(_RECORD_ENDS):

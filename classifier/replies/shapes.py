@@ -11,8 +11,10 @@ from typing import Final
 
 from classifier.members import Role, plain_name, role_of, words
 from classifier.replies.complaints import complains, complains_of, complains_of_code, only_sentence
+from classifier.replies.names import Sort, sort_of
 from classifier.replies.wrapping import (
     BAD_WORDS,
+    BLAMED,
     COMPLAINING,
     DATA,
     ENTRY_TELLS,
@@ -163,21 +165,77 @@ _CLASS: Final = re.compile(r"[A-Za-z_]\w*(?:[.\\]\w+)+(?:Error|Exception)")
 def _status_word(top: Top) -> bool:
     """`status: error` beside a message or a code, and no data."""
     told = top.has_text or "code" in top.members or "errorcode" in top.members
+    if _is_told_in_data(top):
+        return _says_bad(top)
     most = 3 if "errormessage" in top.members and "errorcode" in top.members else 1
     if not told or top.has_data or top.named > most or str(top.members.get("id", "")).isdecimal():
         return False
     if top.has_name and (top.strangers > 0 or not top.has_text):
         return False
+    return _says_bad(top)
+
+
+def _says_bad(top: Top) -> bool:
     return any(
         isinstance(value, str) and value.lower() in BAD_WORDS
         for value in (top.members.get(name) for name in WORD_FLAGS)
     )
 
 
+def _is_told_in_data(top: Top) -> bool:
+    """Return whether what should be data is a code or a sentence alone (`status: error, data: {code: …}`)."""
+    data = top.members.get("data")
+    return (
+        isinstance(data, dict)
+        and 0 < len(data) <= 2
+        and top.named == 0
+        and all(isinstance(value, str) and plain_name(name) in _TOLD_IN_DATA for name, value in data.items())
+    )
+
+
+_TOLD_IN_DATA: Final = words("code errorcode error message msg reason")
+
+
+def _refused_status(top: Top) -> bool:
+    """`Status: INVALID` beside a `StatusDetail` that says why: what was asked for is not valid."""
+    if top.has_data or top.strangers > 2 or top.is_record:
+        return False
+    if any(sort_of(name) in {Sort.OTHER, Sort.RECORD} and not is_empty(value) for name, value in top.members.items()):
+        return False
+    return any(
+        isinstance(value, str)
+        and value.lower() in _NOT_AS_ASKED
+        and any(other.startswith(name) and other.removeprefix(name) in _DETAILS for other in top.members)
+        for name, value in top.members.items()
+        if name in WORD_FLAGS
+    )
+
+
+_NOT_AS_ASKED: Final = words("invalid malformed")
+_DETAILS: Final = words("detail details message msg")
+
+
+def _states_http(top: Top) -> bool:
+    """`statusCode: 403` beside an `errorCode` or an `errorMessage`: HTTP's own status, where another was sent."""
+    if top.has_data or top.strangers > 3 or top.is_record or "method" in top.members:
+        return False
+    if any(isinstance(value, list) and value for value in top.members.values()):
+        return False
+    stated = any(_is_failing_number(name, top.members.get(name), has_text=True) for name in _OF_HTTP)
+    told = any(not is_empty(top.members.get(name)) for name in _ERRORS_OWN)
+    return stated and told and not any(name.endswith(_RECORD_ENDS) for name in top.members)
+
+
+_OF_HTTP: Final = ("statuscode", "httpstatus", "httpstatuscode", "httpcode")
+_ERRORS_OWN: Final = ("errorcode", "errcode", "errormessage", "errormsg", "errmsg")
+
+
 def _number(top: Top) -> bool:
     """`code: 40105` beside a message, and no data."""
     if top.has_data or top.strangers > 1 or "id" in top.members:
         return False
+    if not top.strangers and _blames_us(top):
+        return True
     if top.leads_a_life or any(name.endswith(_RECORD_ENDS) for name in top.members):
         return False
     failing = any(
@@ -185,6 +243,24 @@ def _number(top: Top) -> bool:
         for name, value in top.members.items()
     )
     return failing and not _is_told_fine(top)
+
+
+def _blames_us(top: Top) -> bool:
+    """Return whether a number that may mean anything stands beside a sentence on what was wrong with the call."""
+    numbered = any(
+        (name in NUMBER_FLAGS or name.endswith("responsecode")) and _is_no_success(value)
+        for name, value in top.members.items()
+    )
+    return numbered and any(
+        role_of(name) is Role.TEXT and isinstance(value, str) and BLAMED.search(value[:300]) is not None
+        for name, value in top.members.items()
+    )
+
+
+def _is_no_success(value: object) -> bool:
+    """Return whether a number of three digits or more is none of success."""
+    text = str(value).strip()
+    return text.isdecimal() and 3 <= len(text) <= 9 and not 200 <= int(text) < 300 and text[0] != "0"
 
 
 def _is_told_fine(top: Top) -> bool:
@@ -313,7 +389,17 @@ def _is_failing_head(name: str, members: Mapping[str, object]) -> bool:
     return complains(head, claims=name not in {"status", "header", "head"})
 
 
-_CHECKS: Final = (_flag, _error_member, _status_word, _number, _code_word, _inner_status, complains)
+_CHECKS: Final = (
+    _flag,
+    _error_member,
+    _states_http,
+    _status_word,
+    _refused_status,
+    _number,
+    _code_word,
+    _inner_status,
+    complains,
+)
 
 
 def failing_part(document: Mapping[str, object]) -> Mapping[str, object] | None:

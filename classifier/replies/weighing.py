@@ -90,6 +90,7 @@ class Weighing:
         "is_nought",
         "is_well",
         "left",
+        "numbered",
         "objects",
         "proofs",
         "records",
@@ -97,6 +98,7 @@ class Weighing:
         "rows",
         "said",
         "sizes",
+        "spoken",
         "strangers",
         "texts",
     )
@@ -132,6 +134,10 @@ class Weighing:
         """Words that say that the call ended badly."""
         self.held = 0
         """Sentences where data should be."""
+        self.numbered = 0
+        """Members named after an error's code that hold a number."""
+        self.spoken = 0
+        """Complaints under a name that says that it is the response's."""
         self.objects = 0
         """Objects named after errors that tell something."""
         self.is_alone = False
@@ -147,6 +153,7 @@ class Weighing:
 
     def walk(self, members: Mapping[str, object], depth: int, *, in_fault: bool) -> None:
         """Weigh an object's members."""
+        before = self._tally
         for name, value in islice(members.items(), 40):
             self.left -= 1
             if self.left < 0:
@@ -165,6 +172,13 @@ class Weighing:
                 self._flag(name, sort, value=value)
             elif isinstance(value, (int, float)):
                 self._number(name, value, sort, in_fault=in_fault)
+        if depth and all(after > earlier for after, earlier in zip(self._tally, before, strict=True)):
+            self.hard_proofs += 1
+
+    @property
+    def _tally(self) -> tuple[int, int, int]:
+        """Errors' numbers, errors' sentences, complaints: where all stand in one object, it is an error's own."""
+        return self.numbered, self.faults, self.complaints
 
     def _object(
         self, name: str, value: Mapping[str, object], sort: Sort, depth: int, *, in_fault: bool, beside: int
@@ -235,7 +249,10 @@ class Weighing:
             return
         if sort is Sort.GRANT and text.lower() in _REFUSALS and plain_name(name) in LETS_IN:
             self._complain("not_authenticated")
+        complaints = self.complaints
         self._told(text, sort, in_fault=in_fault)
+        if self.complaints > complaints and _OF_THE_RESPONSE.match(plain_name(name)) is not None:
+            self.spoken += 1
 
     def _aside(self, name: str, text: str, sort: Sort, *, in_fault: bool) -> None:
         """Weigh a text whose name says nothing of the call."""
@@ -336,6 +353,7 @@ class Weighing:
     def _call_number(self, name: str, value: float, sort: Sort) -> None:
         if sort is Sort.FAULT_CODE or sort is Sort.FAULT:
             self.claims += value != 0
+            self.numbered += sort is Sort.FAULT_CODE and abs(value) >= _LEAST_CODE
             self.is_nought |= value == 0
             self.is_well |= value == 0 and plain_name(name) == "error" and sort is Sort.FAULT
         else:
@@ -356,6 +374,8 @@ class Weighing:
         if self.strangers == 0:
             is_told = self.texts > 0 or self.is_alone
             return self.refusals > 0 or self.complaints > 0 or (self.proofs > 0 and is_told)
+        if self.strangers == 1 and (self.spoken or (self.held and self.complaints > 1 and self.claims)):
+            return True
         if self.complaints:
             return self.strangers == 1 <= self.proofs or (self.strangers <= 2 <= self.proofs and self.hard_proofs > 0)
         is_told = (self.objects > 0 and self.texts > 0) or (self.held == 1 and self.ends > 0)
@@ -417,6 +437,9 @@ _FLAG_WORDS: Final[Mapping[str, bool]] = MappingProxyType(
 )
 _CHECKED: Final = words("valid isvalid accepted granted")
 _REFUSALS: Final = words("false no n fail failed failure denied error")
+_LEAST_CODE: Final = 100
+"""Smaller numbers are as often a thing's own state."""
+_OF_THE_RESPONSE: Final = re.compile(r"(?:response|resp|reply)(?:text|message|msg|desc|description)\Z")
 _KINDS: Final = words("type kind messagetype msgtype")
 """Echoes that may tell of which kind a reply is (`type: error`)."""
 _MOST_ASKED: Final = 12
@@ -448,10 +471,27 @@ def weighed(document: Mapping[str, object], *, lacks_records: bool = False) -> S
     ]
     if told and len(told) < 8 and all(plain_name(name) in MAY_BE_ANYTHING for name in told):
         return None
+    if len(told) == 1 == len(document) and (said := _only_code(told[0], document[told[0]])) is not None:
+        return said
     weighing = Weighing()
     weighing.is_alone = len(told) == 1 and sort_of(told[0]) in {Sort.FAULT, Sort.FAULT_CODE}
     weighing.walk(document, 0, in_fault=False)
     return weighing.said if weighing.fails or (lacks_records and weighing.is_no_page) else None
+
+
+_ILL_ASKED: Final = re.compile(r"(?:illegal|invalid|malformed|missing)_[a-z]{2,30}(?:_[a-z]{2,30}){0,3}\Z")
+_OF_A_CALL: Final = re.compile(
+    r"(?:query|request|call|response|api|operation)_?(?:status|code|result)\Z", re.IGNORECASE
+)
+
+
+def _only_code(name: str, value: object) -> Said | None:
+    """Return what a body says that is nothing but how the call ended (`{"query_status": "illegal_hash"}`)."""
+    if not isinstance(value, str) or _ILL_ASKED.match(value) is None or _OF_A_CALL.match(name) is None:
+        return None
+    said = Said()
+    Collector(said).take("code", value, Role.CODE)
+    return said
 
 
 def said_by(document: Mapping[str, object]) -> Said:

@@ -3,6 +3,7 @@
 Names are compared as `members.plain_name` writes them. Shared by the checks of `shapes` and `complaints`.
 """
 
+import re
 from collections.abc import Mapping
 from itertools import islice
 from typing import Final
@@ -75,7 +76,8 @@ NO_TEXT_ENDS: Final = ("message", "msg", "errortext", "errordesc")
 GRANTS: Final = words("authenticated authorized login loggedin isauthenticated isauthorized")
 LIFE: Final = words(
     "active inactive enabled disabled open opened closed new draft published archived expired pending queued running "
-    "completed complete done resolved unresolved acknowledged scheduled sent delivered created up down online offline"
+    "completed complete done resolved unresolved acknowledged scheduled sent delivered created up down online offline "
+    "healthy unhealthy degraded"
 )
 """Words for the life of a thing rather than the end of a call: what has such a status is a record."""
 ENVELOPE: Final = words(
@@ -102,6 +104,12 @@ _SUCCESS: Final = frozenset(
     | {"n/a", "na", "nil", "200", "00", "000", "0000", "00000", "000000"}
 )
 WELL: Final = frozenset({"ok", "okay", "success", "successful", "succeeded", "true", "done", "completed"})
+BLAMED: Final = re.compile(
+    r"\b(?:is|are) (?:required|invalid|missing|unknown|deprecated|no longer)\b|\brequired\W{0,2}\Z|"
+    r"\A(?:invalid|missing|unknown|unsupported|illegal) [a-z]|\bnot (?:supported|valid|a valid)\b",
+    re.IGNORECASE,
+)
+"""How a sentence says what was wrong with a call."""
 _FINE: Final = ("successful", "成功", "正常", "정상")
 
 

@@ -438,3 +438,82 @@ def test_a_success_is_read_in_whatever_it_is_wrapped(body: str, content_type: st
 )  # fmt: skip
 def test_data_in_the_same_wrappers_stays_data(body: str, content_type: str) -> None:
     assert answer(200, body, {"content-type": content_type}).name is HealthName.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "reason"),
+    [
+        pytest.param("Status=INVALID\nStatusDetail=no such order", "text/plain", "not_found", id="a status' detail"),
+        pytest.param("ssl_result=7000\nssl_result_message=Invalid login", "text/plain", "credentials_invalid",
+                     id="lines with one prefix"),
+        pytest.param('{"errorCode": 403005, "errorMessage": "Odd", "statusCode": 403, "callId": "a", "why": "b"}',
+                     "application/json", "forbidden", id="a status of HTTP beside an error's code"),
+        pytest.param('{"status": "error", "time": 0.0, "data": {"code": "AccessDenied"}}', "application/json",
+                     "permission_missing", id="a code where data should be"),
+        pytest.param('[{"message": [{"id": "120", "key": "Bad", "value": "The value is not valid"}]}]',
+                     "application/json", "invalid_parameter", id="the only message, with a key"),
+        pytest.param('{"ctatt": {"errCd": "107", "errNm": "Invalid API key", "route": null}}', "application/json",
+                     "token_invalid", id="an error's number and name in a thing"),
+        pytest.param('{"query_status": "illegal_hash"}', "application/json", "error_in_body", id="nothing but a code"),
+        pytest.param('{"status": "5100", "message": "This call is no longer there"}', "application/json",
+                     "error_in_body", id="a number, and what was wrong"),
+        pytest.param('<Request valid="0"><URI>Invalid Key</URI></Request>', "text/xml", "token_invalid",
+                     id="a root that is not valid"),
+        pytest.param("<Envelope><Body><ResponseCode>401</ResponseCode></Body></Envelope>", "text/xml",
+                     "unauthorized", id="a status of HTTP in SOAP"),
+        pytest.param('<r:Report xmlns:r="x"><r:Exception exceptionCode="MissingParameterValue"/></r:Report>',
+                     "text/xml", "ok", id="a report of another name is data"),
+        pytest.param('<ExceptionReport><Exception exceptionCode="MissingParameterValue"/></ExceptionReport>',
+                     "text/xml", "invalid_parameter", id="OWS Common, section 8"),
+        pytest.param('<div><form action="/in"><input type="password" name="p"></form></div>', "", "login_page",
+                     id="a piece of a page that asks for a login"),
+        pytest.param("<article><h1>We&rsquo;ll be back soon!</h1></article>", "", "maintenance",
+                     id="a piece of a page that is away"),
+    ],
+)  # fmt: skip
+def test_failures_in_rarer_wrappers_are_read(body: str, content_type: str, reason: str) -> None:
+    assert answer(200, body, {"content-type": content_type}).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        pytest.param("Status=INVALID\nserial=12\nmodel=X", "text/plain", id="a status without its detail"),
+        pytest.param('{"licenseKey": "x", "status": "invalid", "statusMessage": "expired"}', "application/json",
+                     id="a thing that is invalid"),
+        pytest.param('{"deviceId": "a", "name": "b", "statusCode": 401, "errorMessage": "x", "place": "y"}',
+                     "application/json", id="a device that met a status"),
+        pytest.param('{"pump": {"errCode": 3, "errText": "Login failed"}}', "application/json", id="a pump's state"),
+        pytest.param('{"code": 301, "message": "Route moved to gate 12"}', "application/json", id="a number's text"),
+        pytest.param('{"query_status": "hash_not_found"}', "application/json", id="nothing was found"),
+        pytest.param('{"messages": [{"id": "1", "key": "k", "value": "The token is invalid"}]}', "application/json",
+                     id="rows of messages"),
+        pytest.param("<article><title>Maintenance of pumps</title></article>", "text/xml", id="an article"),
+        pytest.param("<section><h1>Notes</h1><form></form></section>", "text/xml", id="a section with a form"),
+        pytest.param('<Email valid="0"><Address>a@b.c</Address></Email>', "text/xml", id="an address that is checked"),
+    ],
+)  # fmt: skip
+def test_data_in_rarer_wrappers_stay_data(body: str, content_type: str) -> None:
+    assert answer(200, body, {"content-type": content_type}).name is HealthName.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        pytest.param(500, {"status": {"code": 14, "message": "Token has expired"}}, "token_expired", id="meant"),
+        pytest.param(500, {"error": "Internal Server Error", "message": "Token has expired"}, "server_error",
+                     id="an exception that nobody caught"),
+        pytest.param(500, {"message": "Access denied for user 'root'@'localhost'"}, "server_error", id="its database"),
+        pytest.param(503, {"Code": "ServiceUnavailable", "Message": "Number of requests exceeded"}, "rate_limit",
+                     id="words on throttling beside a code on availability"),
+        pytest.param(403, {"message": "The API has been temporarily disabled"}, "unavailable", id="switched off"),
+        pytest.param(422, {"plan_ids": ["Plan ids can't be blank"]}, "invalid_parameter", id="a field named plan"),
+        pytest.param(401, {"message": "nonce must be higher than 5"}, "wrong_client", id="a nonce used before"),
+        pytest.param(451, {"message": "Access blocked"}, "client_error", id="withheld by law"),
+        pytest.param(400, {"message": "x does not exist or you do not have permission"}, "not_found",
+                     id="which of the two is not told"),
+        pytest.param(400, {"error": "Read https://x.example/only/https first"}, "bad_request", id="a link's words"),
+    ],
+)  # fmt: skip
+def test_words_count_where_they_can_be_meant(status: int, body: object, reason: str) -> None:
+    assert answer(status, body).reason == reason

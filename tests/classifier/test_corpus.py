@@ -58,7 +58,7 @@ def test_without_any_dialect_only_answers_that_need_one_are_missed() -> None:
 def test_cases_of_vendors_outside_the_corpus_are_right_without_a_dialect() -> None:
     result = reached("own.jsonl", NO_DIALECTS)
     assert result.wrong == ()
-    assert result.total >= 1_988
+    assert result.total >= 2_939
 
 
 def test_wrappers_of_vendors_unknown_to_the_rules_are_read_for_what_they_say() -> None:
@@ -122,6 +122,17 @@ def test_answers_out_of_the_tests_of_client_libraries_are_right_without_a_dialec
     assert (result.customer_blamed, result.failures_passed, result.successes_failed) == (0, 0, 1)
 
 
+def test_answers_that_are_hard_to_read_are_right_where_a_general_rule_can_tell() -> None:
+    """Cases that look for what is hard, unseen while the rules were written; scored once so, then mended for.
+
+    What is still missed speaks in a vendor's own numbers.
+    """
+    result = reached("uncommon.jsonl", NO_DIALECTS)
+    assert result.total == 306
+    assert sorted(result.wrong) == ["bitget-40015-empty", "btcbox-401-no-order", "payway-qh", "ubus-result-6"]
+    assert (result.customer_blamed, result.failures_passed, result.successes_failed) == (1, 2, 0)
+
+
 def test_every_case_that_was_not_plainly_read_is_in_the_file_that_is_named() -> None:
     for file, kinds in json.loads((CORPUS / "provenance.json").read_text(encoding="utf-8")).items():
         known = {case.id for contested in (False, True) for case in cases(file, contested=contested)}
@@ -135,7 +146,7 @@ def test_contested_cases_do_not_get_worse(dialects: Mapping[str, Dialect]) -> No
 
 
 def test_the_customer_is_hardly_ever_blamed_for_what_is_not_theirs() -> None:
-    for file in ("cases.jsonl", "own.jsonl", "documented.jsonl", "libraries.jsonl"):
+    for file in ("cases.jsonl", "own.jsonl", "documented.jsonl", "libraries.jsonl", "uncommon.jsonl"):
         result = reached(file, NO_DIALECTS)
         others = sum(
             count for (label, _given), count in result.confusion.items() if label is not HealthName.UNAUTHORIZED

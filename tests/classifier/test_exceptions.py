@@ -414,3 +414,82 @@ def test_code_that_had_to_be_interrupted_is_told_without_a_budget_that_nobody_kn
     assert verdict.reason == "budget_spent"
     assert "did not come back by itself" in verdict.sentence
     assert " 0 s" not in verdict.sentence
+
+
+def reason_of(text: str, url: str = "") -> str:
+    decided = meaning(exception_links(text), url)
+    assert decided is not None
+    return decided.reason or reason_of_status(decided.status or 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("ftplib.error_perm: 530 Login incorrect.", "credentials_invalid", id="FTP refuses a login"),
+        pytest.param("ftplib.error_perm: 530 Sorry, max 7 users", "concurrency", id="FTP has too many users"),
+        pytest.param("ftplib.error_perm: 530 Must use encryption", "wrong_client", id="FTP wants TLS"),
+        pytest.param("ftplib.error_perm: 550 x: No such file", "not_found", id="FTP has no such file"),
+        pytest.param("ftplib.error_perm: 550 Permission denied.", "permission_missing", id="FTP denies a file"),
+        pytest.param("ftplib.error_temp: 421 Closing control connection", "unavailable", id="FTP closes"),
+        pytest.param("imaplib.IMAP4.error: b'[EXPIRED] Password'", "token_expired", id="a code of RFC 5530"),
+        pytest.param("imaplib.IMAP4.error: b'LOGIN failed.'", "credentials_invalid", id="IMAP without a code"),
+        pytest.param("imaplib.IMAP4.abort: socket error: EOF", "connection_lost", id="IMAP breaks off"),
+        pytest.param("poplib.error_proto: b'-ERR [SYS/TEMP] later'", "unavailable", id="a code of RFC 3206"),
+        pytest.param("smtplib.SMTPConnectError: (421, b'Too many connections')", "concurrency", id="SMTP is full"),
+        pytest.param("xmlrpc.client.ProtocolError: <ProtocolError for x/y: 503 Busy>", "unavailable", id="a status"),
+        pytest.param("xmlrpc.client.Fault: <Fault 3: 'Access Denied'>", "permission_missing", id="words in a fault"),
+        pytest.param("xmlrpc.client.Fault: <Fault -32601: 'server error'>", "unsupported", id="a fault reserved"),
+        pytest.param("xmlrpc.client.Fault: <Fault 9: 'odd'>", "error_in_body", id="a fault that says nothing"),
+    ],
+)
+def test_protocols_other_than_http_are_read_by_their_own_replies(text: str, reason: str) -> None:
+    assert reason_of(text) == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("k.ApiException: (403)\nReason: Forbidden", "forbidden", id="a status in brackets"),
+        pytest.param("o.RateError: Error code: 429 - {'x': 1}", "rate_limit", id="a status with a label"),
+        pytest.param("e.NotFoundError: NotFoundError(404, 'no_index')", "not_found", id="a status as an argument"),
+        pytest.param("p.Refused: received 401 HTTP response", "unauthorized", id="a status in a sentence"),
+        pytest.param("s.Refused: [{'errorCode': 'REQUEST_LIMIT_EXCEEDED'}]", "rate_limit", id="a code in its text"),
+        pytest.param("l.BindError: not bound - invalidCredentials", "credentials_invalid", id="a code as one word"),
+        pytest.param("s.APIError: Invalid API key", "token_invalid", id="words beat a name that says little"),
+        pytest.param("m.ServiceError: the client secret has expired", "token_expired", id="as do those of a service"),
+        pytest.param("m.ServiceError: odd", "server_error", id="a name alone"),
+        pytest.param("m.ValidationError: token expired is no state", "bad_request", id="a name on our own request"),
+        pytest.param("m.TransformError: token expired", "bug", id="a name that hands nothing on"),
+    ],
+)
+def test_an_exception_of_a_vendors_library_is_read_for_what_the_vendor_said(text: str, reason: str) -> None:
+    assert reason_of(text, "https://api.example.com/") == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("oracledb.DatabaseError: ORA-01017: logon denied", "credentials_invalid", id="Oracle's number"),
+        pytest.param("oracledb.DatabaseError: DPI-1047: no client library", "bug", id="Oracle's driver, here"),
+        pytest.param('pymysql.err.OperationalError: (1045, "Access denied")', "credentials_invalid", id="MySQL's"),
+        pytest.param("pyodbc.Error: ('28000', '[28000] Login failed')", "credentials_invalid", id="a SQLSTATE"),
+        pytest.param("pyodbc.Error: ('HYT00', '[HYT00] odd')", "read_timeout", id="ODBC's own SQLSTATE"),
+        pytest.param("psycopg.errors.UndefinedTable: no relation x", "bad_query", id="a class"),
+        pytest.param("psycopg.OperationalError: FATAL: no pg_hba.conf entry", "ip_not_allowed", id="a host not let in"),
+        pytest.param("psycopg.OperationalError: odd", "connection_failed", id="what says nothing else"),
+    ],
+)
+def test_a_database_that_the_call_names_is_the_vendors_and_else_ours(text: str, reason: str) -> None:
+    assert reason_of(text, "postgresql://db.customer.example/x") == reason
+    assert reason_of(text, "https://api.example.com/") == "database"
+    assert reason_of(text) == "database"
+
+
+def test_a_driver_that_serves_none_of_ours_needs_no_address() -> None:
+    said = "snowflake.connector.errors.DatabaseError: 250001 (08001): Incorrect username or password was specified."
+    assert reason_of(said) == "credentials_invalid"
+
+
+def test_a_connection_that_failed_is_the_vendors_only_where_there_was_a_call() -> None:
+    assert reason_of("some_sdk.APIConnectionError: odd", "https://api.example.com/") == "connection_failed"
+    assert reason_of("some_sdk.APIConnectionError: odd") == "bug"
