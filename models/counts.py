@@ -1,8 +1,8 @@
 """How many connections there are of each health, exactly and at once, however many there are.
 
 A trigger on `health` leaves a change of a count with each change of a health, in its transaction; nobody waits for
-anybody. From time to time the changes are folded into sums. A count is the sums and the changes that are not folded
-yet, read in one snapshot, so it is exact at every moment; folding only makes it cheaper.
+anybody. From time to time the changes are folded into sums (models/count_sums.py). A count is the sums and the changes
+that are not folded yet, read in one snapshot, so it is exact at every moment; folding only makes it cheaper.
 """
 
 from typing import Any, Final
@@ -11,12 +11,9 @@ from uuid import UUID
 from psycopg import Connection
 
 from classifier.vocabulary import HealthName
-from models.database import Statement, affected, atomic, row, rows
+from models.database import Statement, row, rows
 from models.lists import ConnectionFilter, Order
 from models.vocabulary import NEVER_RUN
-
-FOLDED_AT_ONCE: Final = 10_000
-_LOCK: Final = 7_034_612_940_117
 
 _WITHIN: Final = """(%(vendor)s::text IS NULL OR vendor = %(vendor)s)
      AND listed_as = ANY(%(names)s) AND connection_state = ANY(%(states)s)
@@ -84,37 +81,3 @@ def _params(chosen: ConnectionFilter, order: Order) -> dict[str, object]:
         "states": chosen.states(),
         "reason": chosen.reason,
     }
-
-
-_FOLD: Final = Statement("""
-WITH taken AS (
-  DELETE FROM health_count_change
-   WHERE change_id = ANY(ARRAY(
-           SELECT change_id FROM health_count_change ORDER BY change_id LIMIT %(most)s FOR UPDATE SKIP LOCKED))
-  RETURNING organization_id, vendor, listed_as, connection_state, reason, n
-), of_organization AS (
-  INSERT INTO health_count AS c (organization_id, vendor, listed_as, connection_state, reason, n)
-  SELECT organization_id, vendor, listed_as, connection_state, reason, sum(n) FROM taken
-   GROUP BY organization_id, vendor, listed_as, connection_state, reason HAVING sum(n) <> 0
-  ON CONFLICT (organization_id, vendor, listed_as, connection_state, reason) DO UPDATE SET n = c.n + excluded.n
-), of_all AS (
-  INSERT INTO health_count_total AS c (vendor, listed_as, connection_state, reason, n)
-  SELECT vendor, listed_as, connection_state, reason, sum(n) FROM taken
-   GROUP BY vendor, listed_as, connection_state, reason HAVING sum(n) <> 0
-  ON CONFLICT (vendor, listed_as, connection_state, reason) DO UPDATE SET n = c.n + excluded.n
-)
-SELECT count(*) FROM taken""")
-
-
-def fold(db: Connection[Any]) -> int:
-    """Fold changes into the sums, so many at a time, and return how many. Anybody may; one at a time does."""
-    folded = 0
-    with atomic(db):
-        found = row(db, b"SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,))
-        if not (found and found[0]):
-            return 0
-        found = row(db, _FOLD, {"most": FOLDED_AT_ONCE})
-        folded = int(found[0]) if found else 0
-        if folded:
-            affected(db, b"DELETE FROM health_count WHERE n = 0")
-    return folded

@@ -67,12 +67,18 @@ class Landed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Page:
-    """A page as the statements take it: each id once, in one order with its canonical payload and its digest."""
+class Page:
+    """A page as the statements take it: each id once, in one order with its canonical payload and its digest.
 
-    payloads: dict[str, bytes]
-    digests: dict[str, bytes]
-    params: dict[str, Any]
+    total: how many records came, of which some may have had the same id.
+    """
+
+    key: RunKey
+    data_type: str
+    total: int
+    payloads: dict[str, bytes] = field(repr=False)
+    digests: dict[str, bytes] = field(repr=False)
+    params: dict[str, Any] = field(repr=False)
 
     @property
     def whole(self) -> bytes:
@@ -84,6 +90,7 @@ class _Page:
     def of(
         cls, key: RunKey, data_type: str, records: Sequence[RecordLike], cursor: Mapping[str, object] | None
     ) -> Self:
+        """Return the page. cursor: None leaves the stored one as it is. Raises TypeError for what JSON cannot say."""
         payloads = dict(sorted({stored_id(record.id): canonical(record.payload) for record in records}.items()))
         digests = {one: hashlib.sha256(text).digest()[:DIGEST_BYTES] for one, text in payloads.items()}
         params = {
@@ -96,7 +103,17 @@ class _Page:
             "covered": cursor is not None,
             "state": None if cursor is None else stored(dict(cursor)),
         }
-        return cls(payloads=payloads, digests=digests, params=params)
+        return cls(key=key, data_type=data_type, total=len(records), payloads=payloads, digests=digests, params=params)
+
+    def met_unchanged(self, last_pass: bytes | None) -> Landed | None:
+        """Say what came of the page without asking the database, where it is the whole of a pass like the last one.
+
+        For the only page of a full pass, and `ClaimedRun.passes` of its data type. Whether the run is still current is
+        for its end to find out. None: it is to be landed.
+        """
+        if last_pass is None or last_pass != self.whole:
+            return None
+        return Landed(unchanged=len(self.payloads), duplicates=self.total - len(self.payloads), met_unchanged=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,46 +268,35 @@ def land_page(
     *,
     cursor: Mapping[str, object] | None,
     full_pass: bool,
-    last_pass: bytes | None = None,
 ) -> Landed:
+    """Make a page and land it."""
+    return land(db, Page.of(key, data_type, records, cursor), full_pass=full_pass)
+
+
+def land(db: Connection[Any], page: Page, *, full_pass: bool) -> Landed:
     """Store one page and the cursor read with it, in the caller's transaction.
 
-    cursor: None leaves the stored one as it is; full_pass: this is the last page of a pass that met every record there
-    is, so records that no page of the pass has met are gone. A pass may go over several runs, as far as each went on
-    from the cursor that the one before had stored. last_pass: what the claim knew of the last one
-    (`ClaimedRun.passes`), for the run's first page of the data type and no other: where the page is the only one of a
-    full pass and equal to that, the database is not asked at all, and whether the run is still current is for its end
-    to find out. Raises FencedError where the run is no longer current.
+    full_pass: this is the last page of a pass that met every record there is, so records that no page of the pass has
+    met are gone. A pass may go over several runs, as far as each went on from the cursor that the one before had
+    stored. Raises FencedError where the run is no longer current.
     """
-    page = _Page.of(key, data_type, records, cursor)
-    if full_pass and last_pass is not None and last_pass == page.whole:
-        return Landed(unchanged=len(page.payloads), duplicates=len(records) - len(page.payloads), met_unchanged=True)
     with atomic(db):
-        return _land(db, key, data_type, page, cursor, total=len(records), full_pass=full_pass)
+        return _landed(db, page, full_pass=full_pass)
 
 
-def _land(
-    db: Connection[Any],
-    key: RunKey,
-    data_type: str,
-    page: "_Page",
-    cursor: Mapping[str, object] | None,
-    *,
-    total: int,
-    full_pass: bool,
-) -> Landed:
+def _landed(db: Connection[Any], page: Page, *, full_pass: bool) -> Landed:
     params = page.params
     answer = row(db, _COMPARE, params)
     if answer is None:
-        raise FencedError(key.connection_id, key.run_seq)
+        raise FencedError(page.key.connection_id, page.key.run_seq)
     has_arrival, now_us, new, changed = answer[0], answer[1], _lines(answer[2]), _lines(answer[3])
-    is_stored = len(new) >= STRAIGHT and _is_stored(db, _new_rows(key, data_type, page, new, now_us))
+    is_stored = len(new) >= STRAIGHT and _is_stored(db, _new_rows(page, new, now_us))
     rest = changed if is_stored else [*new, *changed]
     if rest:
         db.execute(b"DELETE FROM arrival" if has_arrival else _MAKE_ARRIVAL)
         binary_copy.send(db, _COPY_ARRIVAL, _rows(page, rest))
         affected(db, _UPSERT, params)
-    if cursor is not None:
+    if params["covered"]:
         affected(db, _MOVE_CURSOR, params)
     gone = 0
     if full_pass:
@@ -301,7 +307,7 @@ def _land(
         new=len(new),
         changed=len(changed),
         unchanged=len(page.payloads) - len(new) - len(changed),
-        duplicates=total - len(page.payloads),
+        duplicates=page.total - len(page.payloads),
         gone=gone,
     )
 
@@ -320,16 +326,16 @@ def _is_stored(db: Connection[Any], rows: list[bytes]) -> bool:
     return True
 
 
-def _new_rows(key: RunKey, data_type: str, page: "_Page", ids: Sequence[str], now_us: int) -> list[bytes]:
-    first = row_begin(8) + raw(key.connection_id.bytes) + raw(data_type.encode())
-    times = bigint(now_us) + bigint(now_us) + bigint(key.run_seq)
+def _new_rows(page: Page, ids: Sequence[str], now_us: int) -> list[bytes]:
+    first = row_begin(8) + raw(page.key.connection_id.bytes) + raw(page.data_type.encode())
+    times = bigint(now_us) + bigint(now_us) + bigint(page.key.run_seq)
     return [
         b"%b%b%b%b%b" % (first, raw(one.encode()), raw(page.digests[one]), times, jsonb(page.payloads[one]))
         for one in ids
     ]
 
 
-def _rows(page: "_Page", ids: Sequence[str]) -> list[bytes]:
+def _rows(page: Page, ids: Sequence[str]) -> list[bytes]:
     first = row_begin(3)
     return [b"%b%b%b%b" % (first, raw(one.encode()), raw(page.digests[one]), jsonb(page.payloads[one])) for one in ids]
 

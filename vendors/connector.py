@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import PurePath
 from typing import Final, Protocol, cast
 
 from classifier.vocabulary import Phase
@@ -200,9 +199,7 @@ class _DefinedConnector:
     ) -> None:
         shared = self._shared
         maker = RequestMaker(spec, base_url=shared.base_url)
-        policy = policy_of(
-            (*rules, *shared.definition.errors), source=PurePath(shared.definition.file).name, clock=shared.clock
-        )
+        policy = policy_of((*rules, *shared.definition.errors), source=shared.definition.file_name, clock=shared.clock)
         request = maker.draft(shared.scope).request(data_type=data_type, phase=Phase.TEST, policy=policy)
         answer = shared.caller.send(session, request, auth=spec.auth, lenient=False)
         if isinstance(answer, Passed):  # not with lenient=False; said for the type's sake
@@ -282,7 +279,7 @@ class _DataTypeReader:
         definition = shared.definition
         self._shared, self._data_type, self._readers, self._source = shared, data_type, readers, source
         rules = (*data_type.errors, *definition.errors)
-        self._policy = policy_of(rules, source=PurePath(definition.file).name, clock=shared.clock)
+        self._policy = policy_of(rules, source=definition.file_name, clock=shared.clock)
         self._levels = levels_of(definition, data_type)
         self._is_parted = is_parted(data_type)
         self._job: JobReader | None = None

@@ -371,3 +371,8 @@ class Definition:
     component: str | None = None
     file: str = ""
     allowed_hosts: tuple[str, ...] = ()
+
+    @property
+    def file_name(self) -> str:
+        """The file's name without its folder."""
+        return self.file.replace("\\", "/").rpartition("/")[2]

@@ -201,12 +201,16 @@ class RequestMaker:
 
 def endpoint_of(spec: RequestSpec) -> str:
     """Return method and path template, for people: `GET /sites/{site.id}/findings`."""
-    raw = spec.path.raw if isinstance(spec.path.raw, str) else "(chosen)"
+    return _endpoint_of(spec.method.upper(), spec.path.raw if isinstance(spec.path.raw, str) else "(chosen)")
+
+
+@lru_cache(maxsize=4096)  # asked at every run
+def _endpoint_of(method: str, raw: str) -> str:
     template = _REFERENCE.sub(lambda found: f"{{{re.split(r'[?| ]', found[1].removeprefix('parent.'))[0]}}}", raw)
     template = template.split("?", 1)[0]
     if _WHOLE_URL.match(template):
         template = urlsplit(template).path or "/"
-    return f"{spec.method.upper()} {template if template.startswith(('/', '{', '(')) else '/' + template}"
+    return f"{method} {template if template.startswith(('/', '{', '(')) else '/' + template}"
 
 
 def text_of(value: object, name: str) -> str:

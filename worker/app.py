@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 from celery import Celery, signals
 
-from models import counts, retention, runs
+from models import count_sums, retention, runs
 from models.errors import ModelsError
 from models.runs import ClaimedRun
 from models.vocabulary import LONGEST_TIMEOUT_SECS, Trigger
@@ -142,8 +142,8 @@ def _add_tasks(app: Celery, station: Station, reaper: Reaper) -> None:
         with _told("fold_counts.failed"):
             for _ in range(_MOST_FOLDS):
                 with station.control.transaction() as db:
-                    folded = counts.fold(db)
-                if folded < counts.FOLDED_AT_ONCE:
+                    folded = count_sums.fold(db)
+                if folded < count_sums.FOLDED_AT_ONCE:
                     return
 
     @app.task(name="worker.purge", shared=False)

@@ -162,13 +162,15 @@ def _read(  # noqa: PLR0917 - one data type of one run needs all of them
 def _landed(station: Station, run: ClaimedRun, data_type: str, page: Page, *, is_first: bool) -> Landed:
     """Store a page, with another try where it stood in somebody's way: that says nothing of the vendor."""
     rows = [RecordRow(id=record.id, payload=record.payload) for record in page.records]
-    last_pass = run.passes.get(data_type) if is_first else None
+    read = records.Page.of(run.key, data_type, rows, page.cursor)
+    if is_first and page.full_pass:
+        landed = read.met_unchanged(run.passes.get(data_type))
+        if landed is not None:
+            return landed
     for pause_s in (*_CONFLICT_PAUSES_S, None):
         try:
             with station.database.connection() as db:
-                return records.land_page(
-                    db, run.key, data_type, rows, cursor=page.cursor, full_pass=page.full_pass, last_pass=last_pass
-                )
+                return records.land(db, read, full_pass=page.full_pass)
         except CONFLICT:
             if pause_s is None:
                 raise

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from classifier.vocabulary import HealthName, HealthStatus, ResolutionOwner
-from models import connections, counts, history, runs
+from models import connections, count_sums, counts, history, runs
 from models.counts import health_counts
 from models.database import rows
 from models.errors import InvalidValueError
@@ -299,9 +299,9 @@ def differences(world: Any) -> list[Any]:
 
 def test_counts_follow_whatever_happens_folded_or_not(world: Any, many: dict[UUID, Any]) -> None:
     assert differences(world) == []
-    assert counts.fold(world.db) > 0
+    assert count_sums.fold(world.db) > 0
     assert differences(world) == []
-    assert counts.fold(world.db) == 0
+    assert count_sums.fold(world.db) == 0
 
     one, other, third = list(many)[:3]
     if many[one][2] is not ConnectionState.ACTIVE:
@@ -313,10 +313,10 @@ def test_counts_follow_whatever_happens_folded_or_not(world: Any, many: dict[UUI
     assert differences(world) == []
     world.db.execute("DELETE FROM health WHERE connection_id = %s", (third,))
     assert differences(world) == []
-    counts.fold(world.db)
+    count_sums.fold(world.db)
     assert differences(world) == []
     connections.delete_organization(world.db, world.organization_id)
-    counts.fold(world.db)
+    count_sums.fold(world.db)
     assert differences(world) == []
     assert set(health_counts(world.db, organization_id=world.organization_id).values()) == {0}
 
@@ -324,16 +324,16 @@ def test_counts_follow_whatever_happens_folded_or_not(world: Any, many: dict[UUI
 def test_a_run_that_changes_nothing_changes_no_count(world: Any) -> None:
     connection_id = world.connection().connection_id
     runs.finish(world.db, world.running(connection_id).key, result_of(HealthName.HEALTHY))
-    counts.fold(world.db)
+    count_sums.fold(world.db)
     runs.finish(world.db, world.running(connection_id).key, result_of(HealthName.HEALTHY))
     assert world.db.execute("SELECT count(*) FROM health_count_change").fetchone() == (0,)
 
 
 def test_sums_of_nothing_are_not_kept(world: Any) -> None:
     connection_id = world.connection().connection_id
-    counts.fold(world.db)
+    count_sums.fold(world.db)
     runs.finish(world.db, world.running(connection_id).key, result_of(HealthName.HEALTHY))
-    counts.fold(world.db)
+    count_sums.fold(world.db)
     kept = world.db.execute(
         "SELECT listed_as, n FROM health_count WHERE organization_id = %s", (world.organization_id,)
     ).fetchall()
@@ -355,8 +355,8 @@ def test_what_is_folded_at_this_moment_is_counted_once(fresh_database_url: str) 
             "SELECT %s, 'v', 'HEALTHY', 'ACTIVE', 'healthy', 1 FROM generate_series(1, 9)",
             (made,),
         )
-        assert counts.fold(one) == 9
-        assert counts.fold(other) == 0  # one at a time
+        assert count_sums.fold(one) == 9
+        assert count_sums.fold(other) == 0  # one at a time
         assert health_counts(other, organization_id=made)[HealthName.HEALTHY] == 9
         one.commit()
         assert health_counts(other, organization_id=made)[HealthName.HEALTHY] == 9

@@ -37,8 +37,9 @@ class Lander:
     ) -> Landed:
         rows = [RecordRow(id=one, payload={"v": value}) for one, value in page.items()]
         last_pass = self.passes.pop(data_type, None)  # of use to the first page alone
-        landed = records.land_page(
-            self.world.db, self.key, data_type, rows, cursor=cursor, full_pass=full_pass, last_pass=last_pass
+        read = records.Page.of(self.key, data_type, rows, cursor)
+        landed = (read.met_unchanged(last_pass) if full_pass else None) or records.land(
+            self.world.db, read, full_pass=full_pass
         )
         self.met = [data_type] if landed.met_unchanged else []
         return replace(landed, met_unchanged=False)

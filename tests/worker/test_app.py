@@ -143,7 +143,7 @@ def test_purge_makes_partitions_and_dispatch_and_reap_find_nothing_to_do(app: Ce
 
 
 def test_counts_are_folded_to_the_last_change(app: Celery, station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.counts.FOLDED_AT_ONCE", 2)
+    monkeypatch.setattr("models.count_sums.FOLDED_AT_ONCE", 2)
     for _ in range(5):
         connect(station, "plain", {"token": "a-token-of-a-test"}, {"port": 1})
     app.tasks["worker.fold_counts"]()

@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -247,10 +248,10 @@ def test_what_counts_as_a_database_that_is_away(error: Exception, is_away: bool)
 def test_a_page_that_finds_no_database_ends_the_run_without_a_verdict(
     station: Station, run: ClaimedRun, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def land_page(*_: object, **__: object) -> None:
+    def land(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(records, "land_page", land_page)
+    monkeypatch.setattr(records, "land", land)
     execute(station, run)
 
     found = ended(station, run)
@@ -264,23 +265,39 @@ def test_a_run_that_finds_all_as_it_was_asks_the_database_for_no_page(
     """Of several pages none is taken for the whole pass of the run before, though it may be equal to that."""
     options: dict[str, object] = {"port": simulator.port, "records": 3}
     connection_id = connect(station, "plain", {"token": "a-token-of-a-test"}, options)
-    real, landed = records.land_page, []
+    real, landed = records.land, []
 
-    def land_page(*args: Any, **kwargs: Any) -> Any:
-        found = real(*args, **kwargs)
-        landed.append((found.met_unchanged, kwargs["last_pass"] is not None))
-        return found
+    def land(*args: Any, **kwargs: Any) -> Any:
+        landed.append(kwargs["full_pass"])
+        return real(*args, **kwargs)
 
-    monkeypatch.setattr(records, "land_page", land_page)
+    monkeypatch.setattr(records, "land", land)
     execute(station, claim(station, connection_id))
     execute(station, _again(station, connection_id))
-    assert landed == [(False, False), (True, True)]
+    assert landed == [True]
     with station.database.transaction() as db:
-        assert records.count_records(db, connection_id)[0].last_pass_at is not None
+        found = records.count_records(db, connection_id)[0]
+        assert (found.living, found.last_pass_at is not None) == (3, True)
         db.execute("""UPDATE connection SET options = options || '{"page_size": 1}'""")
     execute(station, _again(station, connection_id))
-    assert landed[2:] == [(False, True), (False, False), (False, False)]
+    assert landed[1:] == [False, False, True]
     assert _again(station, connection_id).passes == {}
+
+
+def test_the_last_page_of_several_is_not_taken_for_the_pass_before(
+    station: Station, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, object] = {"port": simulator.port, "records": 2, "page_size": 1}
+    connection_id = connect(station, "plain", {"token": "a-token-of-a-test"}, options)
+    execute(station, claim(station, connection_id))
+    monkeypatch.setattr(records.Page, "whole", bytes(32))
+    run = replace(_again(station, connection_id), passes={"items": bytes(32)})
+    execute(station, run)
+    found = ended(station, run)
+    assert found is not None
+    assert found.records_unchanged == 2
+    with station.database.transaction() as db:
+        assert db.execute("SELECT FROM sighting").fetchone() is None  # the pass was ended
 
 
 def _again(station: Station, connection_id: UUID) -> ClaimedRun:

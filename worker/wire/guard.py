@@ -86,23 +86,7 @@ class AddressPolicy:
 
     def problem_of(self, address: IPAddress | str) -> str | None:
         """Return why the address may not be connected to, or None where it may. Other text is a problem too."""
-        try:
-            ip = ip_address(address)
-        except ValueError:
-            return "no address"
-        if isinstance(ip, IPv6Address):
-            if ip.scope_id is not None:
-                return "an address with a zone"
-            ip = ip.ipv4_mapped or (IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip)
-        if any(ip in network for network in self.allowed_networks if network.version == ip.version):
-            return None
-        if ip.is_loopback:
-            return None if self.allow_loopback else "a loopback address"
-        if isinstance(ip, IPv4Address):
-            is_outer = not any(ip in network for network in _INNER_V4)
-        else:
-            is_outer = ip in _GLOBAL_V6 and not any(ip in network for network in _INNER_V6)
-        return None if is_outer else "not a global unicast address"
+        return _problem_of(self, address)
 
     def check_all(self, host: str, addresses: Iterable[str]) -> None:
         """Raise BlockedAddressError unless a host has addresses and each of them may be connected to."""
@@ -114,6 +98,27 @@ class AddressPolicy:
                 raise BlockedAddressError(host, f"{address} is {problem}")
         if not found:
             raise BlockedAddressError(host, "it has no address")
+
+
+@lru_cache(maxsize=4096)  # asked at every connection of every run, and vendors have few addresses
+def _problem_of(policy: AddressPolicy, address: IPAddress | str) -> str | None:
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return "no address"
+    if isinstance(ip, IPv6Address):
+        if ip.scope_id is not None:
+            return "an address with a zone"
+        ip = ip.ipv4_mapped or (IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip)
+    if any(ip in network for network in policy.allowed_networks if network.version == ip.version):
+        return None
+    if ip.is_loopback:
+        return None if policy.allow_loopback else "a loopback address"
+    if isinstance(ip, IPv4Address):
+        is_outer = not any(ip in network for network in _INNER_V4)
+    else:
+        is_outer = ip in _GLOBAL_V6 and not any(ip in network for network in _INNER_V6)
+    return None if is_outer else "not a global unicast address"
 
 
 class AddressGuard:
