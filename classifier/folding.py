@@ -86,18 +86,21 @@ _ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
         for word, variants in {
             "permission": "permiso permisos permissao permissoes berechtigung berechtigungen permessi",
             "request": "solicitudes solicitud peticiones peticion requisicoes requisicao requetes requete anfragen "
-            "anfrage richieste chamadas llamadas appels",
+            "anfrage richieste chamadas llamadas appels zapytan verzoeken istek",
             "limit": "limite begrenzung limiet",
             "credential": "credenciales credenciais zugangsdaten identifiants credenziali",
             "token": "jeton",
             "authorized": "autorizado autorise autorisiert autorizzato",
             "exceed": "excedido excedida excedeu depasse depassee uberschritten superato superado superada "
-            "overschreden",
+            "overschreden przekroczono przekroczony asildi excedidos excedidas",
             "expired": "expirado expirada caducado caducada abgelaufen scaduto scaduta vencido vencida verlopen",
             "disabled": "desactivado desativado deaktiviert",
-            "invalid": "invalido invalida invalide ungultig ungultige ongeldig ongeldige",
+            "invalid": "invalido invalida invalide ungultig ungultige ongeldig ongeldige invalidas invalidos invalidi "
+            "ungultiger ungultiges ungultigen ogiltig ogiltigt ugyldig ugyldigt gecersiz nieprawidowy nieprawidowa "
+            "nieprawidowe",
             "denied": "denegado denegada negado negada refuse verweigert negato negata",
-            "incorrect": "falsch falsche falsches incorrecto incorrecta incorrecte incorreto incorreta errato errata",
+            "incorrect": "falsch falsche falsches incorrects incorrectes incorrecto incorrecta incorrecte "
+            "incorreto incorreta errato errata",
             "quota": "cuota cota kontingent",
             "failed": "echoue echec fehlgeschlagen fallido fallida falhou fallito",
             "maintenance": "mantenimiento manutencao wartung wartungsarbeiten manutenzione",
@@ -115,7 +118,17 @@ _ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
 """Portuguese, Spanish, French, German, Italian and Dutch words, without their accents."""
 _PAIRS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
-        "api": {"schlussel": "apikey", "key": "apikey", "keys": "apikey", "token": "token", "tokens": "token"},
+        "api": {
+            "schlussel": "apikey",
+            "sleutel": "apikey",
+            "nyckel": "apikey",
+            "nokkel": "apikey",
+            "anahtari": "apikey",
+            "key": "apikey",
+            "keys": "apikey",
+            "token": "token",
+            "tokens": "token",
+        },
         "access": {"key": "apikey", "keys": "apikey", "token": "token", "tokens": "token", "control": "permission"},
         "authorization": {"key": "apikey"},
         "consumer": {"key": "apikey"},
@@ -211,7 +224,7 @@ _FOREIGN: Final[Mapping[str, str]] = MappingProxyType(
     {
         spelling: english
         for english, spellings in {
-            "expired": "过期,失效,期限切れ,만료,истек,истёк,просрочен",
+            "expired": "过期,失效,期限切れ,期限が切れ,만료,истек,истёк,просрочен",
             "invalid": "无效,非法,不合法,不正,無効,유효하지,잘못된,неверн,недействител,некорректн,неправильн",
             "unauthorized": "未授权,未经授权,неавторизован,не авторизован",
             "not login": "未登录,未登陆,尚未登录",

@@ -56,7 +56,8 @@ _ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             "oauthproblemadvice "
             "errortext responsetext servermessages descripcion descricao descrizione mensaje mensagem messaggio "
             "meldung nachricht",
-            Role.FIELDS: "error errors fielderrors validationerrors reasons faults failures",
+            Role.FIELDS: "error errors erro erros erreur errore fehler fielderrors validationerrors reasons faults "
+            "failures",
             Role.EITHER: "reason status type err stat result failure fault exception warnings response "
             "state statusdescription",
             Role.INTO: "details errorresponse responseerrordetails errordetails fail innererror rootcause "
