@@ -33,7 +33,8 @@ _HTTP_ERROR: Final = re.compile(
     r"\b([45]\d\d) (?:Client|Server) Error\b|\b(?:Client|Server) error '([45]\d\d)\b|"
     r"\bHTTP(?: ?Error| status)?(?: code)?[ :]+\(?([45]\d\d)\b|\A([45]\d\d), message=|"
     r"<ProtocolError for [^<>]{0,200}: ([45]\d\d)\b|\bstatus[ _-]?code[\]'\"]?[ :=(]{1,3}([45]\d\d)\b|"
-    r"\(([45]\d\d)\) when calling|\breceived ([45]\d\d)\b|\bwith (?:status )?code ([45]\d\d)\b|"
+    r"\b(?:code=|Code: {1,4})([45]\d\d)\b|\(([45]\d\d)\) when calling|\breceived ([45]\d\d)\b|"
+    r"\bwith (?:status )?code ([45]\d\d)\b|"
     r"\A\(?\[?([45]\d\d)[)\]]?(?:[\n:{ ]{1,3}(?-i:Reason|\{|[A-Z(]|[45]\d\d )|\Z)|"
     r"\A(?:API )?Error code: ([45]\d\d)\b|\b[A-Z]\w{0,40}(?:Error|Exception)\(([45]\d\d),|"
     r"\bStatus:\s{1,8}([45]\d\d)\s",
@@ -41,7 +42,7 @@ _HTTP_ERROR: Final = re.compile(
 )
 """How libraries write an HTTP status into an exception's text."""
 _CODE: Final = re.compile(
-    r"\(([A-Za-z][A-Za-z0-9_.]{2,80})\) when calling|'(?:error|errorCode|code)': '([A-Za-z_]{2,80})'|"
+    r"\(([A-Za-z][A-Za-z0-9_.]{2,80})\) when calling|['\"](?:error|errorCode|code)['\"]: ?['\"]([A-Za-z_]{2,80})['\"]|"
     r"\A\('?([A-Za-z_]{4,60})'?[:,)] ?|\A([a-z_]{4,60}): |\bStatusCode\.([A-Z_]{4,40})\b|\A([A-Z][A-Z_]{4,60}): "
 )
 """How libraries write a vendor's code into an exception's text."""
@@ -76,10 +77,17 @@ def of_library(link: ExceptionLink, url: str) -> Meaning | None:
         return _of_status(link, status)
     if "larger than max" in link.message:  # gRPC's own client refuses, under the code of a spent quota
         return Meaning(rule="exception.grpc_size", link=link, reason="body_too_large")
+    return _code_in(link) or _of_listed_word(link) or _of_name(link, url)
+
+
+_SAYS_LITTLE: Final = frozenset({400, 409, 422, 500})
+"""Statuses that stand for anything: a code in the text says more."""
+
+
+def _code_in(link: ExceptionLink) -> Meaning | None:
+    """Return what the vendor's code in an exception's text means, None where there is none or it is not known."""
     found = _CODE.search(link.message)
-    code = next(group for group in found.groups() if group) if found is not None else ""
-    in_message = (_of_code(link, code) if code else None) or _of_listed_word(link)
-    return in_message or _of_name(link, url)
+    return _of_code(link, next(group for group in found.groups() if group)) if found is not None else None
 
 
 def _of_name(link: ExceptionLink, url: str) -> Meaning | None:
@@ -130,6 +138,9 @@ def _of_status(link: ExceptionLink, status: int) -> Meaning:
     hit = INDEX.find(words_of(link.message), where_of_status(status))
     if hit is not None and _is_exact(hit):
         return Meaning(rule=hit.rule.id, link=link, reason=hit.rule.reason)
+    code = _code_in(link) if status in _SAYS_LITTLE else None
+    if code is not None and _is_to_the_point(code):
+        return code
     named = _of_code(link, link.name)
     if named is not None and _health_of(named) is REASONS[reason_of_status(status)].name:
         return named

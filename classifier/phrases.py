@@ -316,6 +316,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "speaking ~ http",
         "https|ssl|tls ~ require|only",
         "csrf|xsrf",
+        "no ~ crumb",
         "referer|origin header|checking",
         "dpop nonce|proof",
         "invalid|unknown|unsupported|missing ~ api version",
@@ -523,7 +524,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "session",
         "token_expired",
-        "suf",
+        "sufc",
         "invalid|unknown|incorrect|bad|missing session",
         "session ~~ invalid|inactive|ended|over|terminated|closed|killed",
         "re login|authenticated",
@@ -651,6 +652,13 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "api ~ access ~ not|disabled",
         "api disabled",
         "must ~ enabled ~ api access",
+        rank=48,
+    ),
+    _rule(
+        "method_missing",
+        "not_found",
+        "sbc",
+        "method|endpoint|function|procedure|action|route ~~ not ~ exist|found|supported|implemented|recognized",
         rank=48,
     ),
     _rule(
@@ -938,6 +946,15 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "being|currently ~ migrated|migrating|upgraded",
         "migration ~ progress|underway",
         rank=35,
+    ),
+    _rule(
+        "serialization",
+        "server_error",
+        "sbv",
+        "not serialize access",
+        "serialization failed",
+        rank=36,
+        source="PostgreSQL, section 13.5",
     ),
     _rule(
         "maintenance_missing",

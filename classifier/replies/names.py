@@ -103,7 +103,9 @@ _SIZES: Final = words(
     "taskscount "
     "taskserror messagecount"
 )
-_RECORDS: Final = words("id uuid guid severity level priority created updated modified name title subject")
+_RECORDS: Final = words(
+    "id uuid guid severity level priority created updated modified name title subject host hostname device"
+)
 _RECORD_ENDS: Final = ("edat", "edon", "eddate", "edtime")
 _HEAD_ENDS: Final = (
     "response",

@@ -165,6 +165,7 @@ _CLASS: Final = re.compile(r"[A-Za-z_]\w*(?:[.\\]\w+)+(?:Error|Exception)")
 def _status_word(top: Top) -> bool:
     """`status: error` beside a message or a code, and no data."""
     told = top.has_text or "code" in top.members or "errorcode" in top.members
+    told = told or (top.lacks_data and top.named == 0 and len(top.members) == 2)
     if _is_told_in_data(top):
         return _says_bad(top)
     most = 3 if "errormessage" in top.members and "errorcode" in top.members else 1
