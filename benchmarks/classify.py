@@ -106,6 +106,9 @@ def hostile_bodies() -> Iterator[tuple[str, bytes]]:
         "a form that complains": b"&".join(b"error%d=invalid token rate limit %d" % (n, n) for n in range(40)),
         "lines that complain": b"\n".join(b"error%d: invalid token rate limit %d" % (n, n) for n in range(24)),
         "errors in errors": json.dumps({"error": {"error": [{"errors": {"error": "denied"}}] * 400}}).encode(),
+        "headings of a piece of a page": b"<div>" + b"<h1 class=x>we will be " * 2_900,
+        "inputs of a piece of a page": b"<form>" + b"<input type='text' " * 3_400,
+        "links": json.dumps({"message": "https://x " * 6_000, "error": ["see https://" + "y" * 400] * 12}).encode(),
         "parts that fail": json.dumps(
             {"responses": [{"status": 403, "body": {"error": {"code": "x", "message": "denied"}}}] * 600}
         ).encode(),
