@@ -66,7 +66,7 @@ def where_of(reading: Reading) -> Where:
     where = where_of_status(status)
     if where is Where.FAULT and not _is_uncaught(reading):
         return _FAULT_AND_MEANT
-    return _BAD_OR_TOKEN if where is Where.BAD and reading.exchange.phase is Phase.TOKEN else where
+    return _OF_A_TOKEN.get(where, where) if reading.exchange.phase is Phase.TOKEN else where
 
 
 def _is_uncaught(reading: Reading) -> bool:
@@ -86,7 +86,9 @@ _MAY_BE_SPELLED: Final[Mapping[Where, int]] = MappingProxyType({Where.BAD: 1, _F
 _MISSING_INSIDE: Final = Where.MISSING | Where.BODY
 _FAULT_INSIDE: Final = Where.FAULT | Where.BODY
 _BAD_INSIDE: Final = Where.BAD | Where.BODY
-_BAD_OR_TOKEN: Final = Where.BAD | Where.TOKEN
+_OF_A_TOKEN: Final[Mapping[Where, Where]] = MappingProxyType(
+    {Where.BAD: Where.BAD | Where.TOKEN, Where.MISSING: Where.MISSING | Where.TOKEN}
+)
 
 
 def may_decide(reason: str, status: int) -> bool:
