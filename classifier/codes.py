@@ -151,7 +151,8 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "microsoft_permission",
         "permission_missing",
         _MICROSOFT,
-        "Authorization_RequestDenied AuthorizationFailed ErrorAccessDenied LinkedAuthorizationFailed",
+        "Authorization_RequestDenied Authorization_IdentityNotFound "
+        "AuthorizationFailed ErrorAccessDenied LinkedAuthorizationFailed",
     ),
     _code("microsoft_licence", "licence", _MICROSOFT, "Authentication_RequestFromNonPremiumTenantOrB2CTenant"),
     _code(

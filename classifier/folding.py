@@ -33,6 +33,7 @@ _FOLD: Final[Mapping[str, str]] = MappingProxyType(
             "reauthorize": "reauthorise reauthorization reauthorisation reauth",
             "reauthenticate": "reauthentication",
             "database": "db",
+            "certificate": "cert certs certificates",
             "license": "licence licences licenses licensing licencing",
             "licensed": "licenced",
             "throttle": "throttled throttling throttles throttler",

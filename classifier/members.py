@@ -47,7 +47,7 @@ _ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             "httpstatus category policyname errorid id_code exceptionid ecode returncode retcode ret resultcode "
             "statecode exceptiontype errorname reasoncode gcode subtype name value quotaerror authorizationerror "
             "authenticationerror requesterror queryerror internalerror oauthproblem errorclass "
-            "codigo",
+            "codigo exceptionclass",
             Role.TEXT: "message msg messages detail description errordescription errormessage errormessages errormsg "
             "errmsg errorsummary title text info faultstring exceptionmessage developermessage usermessage "
             "errorusertitle errorusermsg hint explanation summary failurereason errordetail statusmessage "

@@ -888,7 +888,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "key_off",
         "account_disabled",
-        "sbuf",
+        "sbufc",
+        "key ~ not active|enabled",
         "key ~ is|was|been ~ disabled|suspended|revoked|deleted|blocked|banned|terminated|restricted",
         rank=53,
     ),
