@@ -34,7 +34,7 @@ class Where(Flag):
     CODE = auto()
     """A machine code, written out as words."""
     MEANT = auto()
-    """5xx whose body says something of its own, and not only what its status is called."""
+    """500 whose body says something of its own, and not only what its status is called."""
 
 
 _OF_STATUS: Final[Mapping[int, Where]] = MappingProxyType(

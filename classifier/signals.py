@@ -64,7 +64,7 @@ def where_of(reading: Reading) -> Where:
         # It stands in the body of a success, so it is the vendor's own number: what the words say there counts too.
         return _MISSING_INSIDE if status in {404, 410} else _FAULT_INSIDE if status >= 500 else _BAD_INSIDE
     where = where_of_status(status)
-    if where is Where.FAULT and not _is_uncaught(reading):
+    if status == 500 and not _is_uncaught(reading):  # what gateways answer, they say of themselves
         return _FAULT_AND_MEANT
     return _OF_A_TOKEN.get(where, where) if reading.exchange.phase is Phase.TOKEN else where
 

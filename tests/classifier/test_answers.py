@@ -503,6 +503,7 @@ def test_data_in_rarer_wrappers_stay_data(body: str, content_type: str) -> None:
         pytest.param(500, {"status": {"code": 14, "message": "Token has expired"}}, "token_expired", id="meant"),
         pytest.param(500, {"error": "Internal Server Error", "message": "Token has expired"}, "server_error",
                      id="an exception that nobody caught"),
+        pytest.param(503, {"message": "Token has expired"}, "unavailable", id="a gateway's own token"),
         pytest.param(500, {"message": "Access denied for user 'root'@'localhost'"}, "server_error", id="its database"),
         pytest.param(503, {"Code": "ServiceUnavailable", "Message": "Number of requests exceeded"}, "rate_limit",
                      id="words on throttling beside a code on availability"),
