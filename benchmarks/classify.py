@@ -137,6 +137,7 @@ def show_accuracy() -> None:
         "documented.jsonl",
         "libraries.jsonl",
         "uncommon.jsonl",
+        "services.jsonl",
         "rpc.jsonl",
         "replies.jsonl",
         "wrappers.jsonl",

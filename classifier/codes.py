@@ -260,7 +260,7 @@ CODES: Final[tuple[CodeRule, ...]] = (
         _OAUTH,
         "server_error internal_failure internal_error InternalError internalServerError backendError InternalFailure "
         "InternalServerException InternalServiceError ServiceFailure INTERNAL INTERNAL_SERVER_ERROR fatal_error "
-        "system_error ServiceException INTERNAL_ERROR internal_exception api_error",
+        "system_error ServiceException INTERNAL_ERROR internal_exception",
     ),
     _code(
         "unavailable",

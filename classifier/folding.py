@@ -298,11 +298,17 @@ _LINK: Final = re.compile(r"\bhttps?://[^\s\"'<>()]{1,300}")
 """Where more stands to read: `required: https://…` asks for no other protocol."""
 
 
+_LONGEST_ADDRESS: Final = 80
+"""Of somebody: `username@example.com is not valid` says nothing of a user's name."""
+
+
 def words_of(text: str) -> tuple[str, ...]:
     """Return a text's folded words, with `.` where a sentence ends. Reads its first 480 characters."""
     read = text[:_LONGEST_TEXT].lower()
     if "://" in read:
         read = _LINK.sub(" ", read)
+    if "@" in read:
+        read = " ".join(word for word in read.split(" ") if "@" not in word or len(word) > _LONGEST_ADDRESS)
     if not read.isascii():
         read = _in_latin(read)
     return _fold(_raw_words(read))

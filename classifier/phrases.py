@@ -267,6 +267,13 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         source="servers that will not tell which of the two it is (RFC 9110 section 15.5.4)",
     ),
     _rule(
+        "role_listed",
+        "permission_missing",
+        "sbufkc",
+        "must|should|need|require ~~ one of ~~ role|permission|scope|privilege",
+        rank=7,
+    ),
+    _rule(
         "accepted_values",
         "invalid_parameter",
         "sbkc",
@@ -411,6 +418,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "enhance your calm",
         "reduce|lower|decrease|limit ~ request rate|frequency|volume",
         "limit|budget|allowance|credit ~ exhausted",
+        "apikey|key|token limit exceed|reach",
         "run out of ~ credit|call|request",
         "out of ~ call|request|quota",
         "run|ran out of ~ searches|lookups|units|queries|query|messages|checks",
@@ -477,6 +485,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sbuftvkc",
         "quota ~~ exceed|reach|exhausted|limit|used|spent|consumed|depleted|full",
         "exceed|reach|exhausted|over|insufficient|no|out ~~ quota",
+        "not enough|sufficient ~ quota",
         "quota error|violation|metric",
         "exceed|reach ~ daily|monthly|weekly|hour usage",
         "monthly|weekly|usage ~~ limit|quota|allowance",
@@ -797,6 +806,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "sbufkc",
         f"account|organization|tenant|workspace|application|app|client|shop|store|company|customer|"
         f"subscription ~~ {_OFF}",
+        "account|organization|tenant|workspace|company|customer restricted",
+        "account|organization|tenant|workspace|company|customer has|was|been|is ~ restricted",
         f"{_OFF} ~ account|organization|tenant|workspace|application|app|client|shop|store|company|customer",
         "account|organization|tenant|workspace|customer|merchant ~~ not ~ active|enabled|exist|activated",
         f"merchant ~~ {_OFF}",

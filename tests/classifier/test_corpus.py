@@ -133,6 +133,24 @@ def test_answers_that_are_hard_to_read_are_right_where_a_general_rule_can_tell()
     assert (result.customer_blamed, result.failures_passed, result.successes_failed) == (1, 2, 0)
 
 
+def test_answers_of_services_are_right_where_a_general_rule_can_tell() -> None:
+    """Cases in the shares that the corpus has, unseen while the rules were written; scored once so, then mended for.
+
+    What is still missed is no JSON under a name that says text, another tongue, or about things called credentials and
+    queries.
+    """
+    result = reached("services.jsonl", NO_DIALECTS)
+    assert result.total == 194
+    assert sorted(result.wrong) == [
+        "idportal-200",
+        "prepr-412",
+        "speedyml-200",
+        "umbrella-reporting-badjson",
+        "usta-badjson-200",
+    ]
+    assert (result.customer_blamed, result.failures_passed, result.successes_failed) == (1, 2, 0)
+
+
 def test_every_case_that_was_not_plainly_read_is_in_the_file_that_is_named() -> None:
     for file, kinds in json.loads((CORPUS / "provenance.json").read_text(encoding="utf-8")).items():
         known = {case.id for contested in (False, True) for case in cases(file, contested=contested)}
@@ -146,7 +164,7 @@ def test_contested_cases_do_not_get_worse(dialects: Mapping[str, Dialect]) -> No
 
 
 def test_the_customer_is_hardly_ever_blamed_for_what_is_not_theirs() -> None:
-    for file in ("cases.jsonl", "own.jsonl", "documented.jsonl", "libraries.jsonl", "uncommon.jsonl"):
+    for file in ("cases.jsonl", "own.jsonl", "documented.jsonl", "libraries.jsonl", "uncommon.jsonl", "services.jsonl"):
         result = reached(file, NO_DIALECTS)
         others = sum(
             count for (label, _given), count in result.confusion.items() if label is not HealthName.UNAUTHORIZED
