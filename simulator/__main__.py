@@ -18,9 +18,14 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         steps = read_script(chosen.script.read_text().splitlines()) if chosen.script else ()
-        simulator = Simulator(chosen.port)
-    except (OSError, OverflowError, ScriptError) as error:
+    except (OSError, ScriptError) as error:
         sys.stderr.write(f"simulator: {error}\n")
+        return 2
+    try:
+        simulator = Simulator(chosen.port)
+    except (OSError, OverflowError) as error:
+        why = (getattr(error, "strerror", None) or str(error)).rstrip(".")
+        sys.stderr.write(f"simulator: port {chosen.port}: {why}: give another --port, or none for one that is free\n")
         return 2
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -39,6 +39,7 @@ def test_a_busy_port_is_one_clear_line(simulator: Simulator) -> None:
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert "in use" in ended.stderr
+    assert "--port" in ended.stderr
 
 
 def test_a_stopped_simulator_leaves_no_thread_even_of_clients_that_it_kept_waiting() -> None:
