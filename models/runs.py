@@ -59,7 +59,7 @@ class ClaimedRun:
     one; deadline_at: the budget (timeout_secs) and GRACE_S after started_at; health_name, health_reason and
     consecutive_failures: as they stood at the claim, None and 0 before the first finished run; sealed, cursors, passes:
     read in the same breath, for a run that only finds everything as it was has no other reason to ask. passes: of data
-    types of which the run before made a full pass of one page, its digest (`records.land_page`).
+    types of which the run before made a full pass of one page, its digest (`records.Page.met_unchanged`).
     """
 
     key: RunKey
@@ -267,7 +267,8 @@ def claim(db: Connection[Any], connection_id: UUID, *, worker_id: UUID, due_only
     """Make the connection's next run ours, or return None: taken, not due, paused, at its vendor's limit, or gone.
 
     due_only False takes a connection that is not due as well (its caller has just asked for a run). None too where the
-    worker holds no lease.
+    worker holds no lease, or where a session that hangs has the row. For whoever is in no transaction: what is waited
+    for in vain would take one with it.
     """
     params = {"connection_id": connection_id, "worker_id": worker_id, "due_only": due_only}
     found = row(db, _CLAIM_UNLIMITED, params) or _claim_after_all(db, params)
