@@ -204,12 +204,11 @@ def _raw_words(text: str) -> list[str]:
 
 def _fold(raw: list[str]) -> tuple[str, ...]:
     """Return words in their one spelling, pairs of them (`api key`) as one."""
-    get = _FOLDED.get
-    folded_words = [get(word, word) for word in raw]
     pairs = _PAIRED
+    if pairs.keys().isdisjoint(raw):
+        return tuple(map(_FOLDED.get, raw, raw))
+    folded_words = list(map(_FOLDED.get, raw, raw))
     starts = [at for at, word in enumerate(raw) if word in pairs]
-    if not starts:
-        return tuple(folded_words)
     count = len(raw)
     last = -1
     for start in starts:

@@ -112,8 +112,8 @@ def read_xml(text: str) -> Xml | None:
     leaves = tuple((name, unescape(value.strip())) for name, value in found_leaves if not value.isspace())
     inner = tuple(
         (name.lower(), unescape(double or single))
-        for element in _ERROR_ELEMENT.findall(head)[:3]
-        for name, double, single in _ATTRIBUTE.findall(element)
+        for element in (islice(_ERROR_ELEMENT.finditer(head), 3) if "=" in head[found.start(2) :] else ())
+        for name, double, single in _ATTRIBUTE.findall(element.group(1))
     )
     names = [found.group(1) for found in islice(_NAME.finditer(head), _MOST_LEAVES)]
     depth = names.index(leaves[0][0]) if leaves and leaves[0][0] in names else 0

@@ -129,6 +129,9 @@ _ALONE: Final = frozenset({Role.TEXT, Role.CODE})
 
 _MOST_ENTRIES: Final = 5
 """Entries of a list of errors that are read: the sixth says nothing that decides."""
+MOST_TEXTS: Final = 8
+MOST_CODES: Final = 12
+"""What is collected of an answer, and asked what it means: what is said by then decides."""
 
 
 class Collector:
@@ -152,9 +155,12 @@ class Collector:
 
     def text(self, text: str) -> None:
         """Take a sentence, and the code that it may begin with (`invalid_token: The token …`)."""
+        texts = self.said.texts
+        if len(texts) >= MOST_TEXTS:
+            return
         text = text[:2_000]
-        if text and text not in self.said.texts:
-            self.said.texts.append(text)
+        if text and text not in texts:
+            texts.append(text)
             if ":" in text or " - " in text:
                 found = _LEADING_CODE.match(text)
                 if found is not None:
@@ -162,6 +168,8 @@ class Collector:
 
     def code(self, text: str) -> None:
         """Take a machine code; of a URL (RFC 9457) its last part."""
+        if len(self.said.codes) >= MOST_CODES:
+            return
         if "://" in text or text.startswith("about:"):
             text = text.split("#", 1)[0].rstrip("/").rsplit("/", 1)[-1]
         if text and len(text) <= 160 and text.lower() not in _SEVERITIES and text not in self.said.codes:
@@ -186,7 +194,7 @@ class Collector:
             self._status(int(value))
         if role is None:
             return
-        is_code = _CODE.match(value) is not None
+        is_code = " " not in value and _CODE.match(value) is not None
         if role is Role.TEXT:
             self.text(value)
             if is_code and ("_" in value or "." in value or _HUMPED.search(value)) and not value.endswith("."):

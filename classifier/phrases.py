@@ -132,53 +132,77 @@ def _meets(words: Sequence[str], start: int, steps: _Steps) -> int:
     return at
 
 
-# Place, rule, steps, and the words of the last step: most phrases are dismissed since none of those is there.
-_Row = tuple[tuple[int, int], PhraseRule, _Steps, frozenset[str]]
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A phrase as it is looked for, and its place among all: the lower decides."""
+
+    place: tuple[int, int]
+    rule: PhraseRule
+    steps: _Steps
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The phrases that decide at one place, by their order; a phrase's bit stands for its number.
+
+    marks: word -> the phrases that it begins, and those that it ends.
+    """
+
+    rows: tuple[_Row, ...]
+    marks: dict[str, tuple[int, int]]
 
 
 class PhraseIndex:
     """Finds the phrases of a rule table in a text."""
 
     def __init__(self, rules: Iterable[PhraseRule]) -> None:
-        self._rows: list[tuple[int, frozenset[str], _Row]] = []
-        for number, rule in enumerate(rules):
-            for phrase in rule.phrases:
-                steps = _steps(phrase)
-                row = ((rule.rank, number), rule, steps, steps[-1][0])
-                self._rows.append((rule.where.value, steps[0][0], row))
-        self._rows.sort(key=lambda entry: entry[2][0])
-        self._tables: dict[int, dict[str, list[_Row]]] = {}
+        rows = [
+            _Row((rule.rank, number), rule, _steps(phrase))
+            for number, rule in enumerate(rules)
+            for phrase in rule.phrases
+        ]
+        self._rows = sorted(rows, key=lambda row: row.place)
+        self._tables: dict[int, _Table] = {}
 
-    def _table(self, here: int) -> dict[str, list[_Row]]:
-        """Return the phrases that decide at one place, by their first words, made when they are first asked for."""
+    def _table(self, here: int) -> _Table:
+        """Return the phrases that decide at one place, made when they are first asked for."""
         table = self._tables.get(here)
         if table is None:
-            table = {}
-            for there, firsts, row in self._rows:
-                if there & here:
-                    for first in firsts:
-                        table.setdefault(first, []).append(row)
-            self._tables[here] = table
+            rows = tuple(row for row in self._rows if row.rule.where.value & here)
+            begins: dict[str, int] = {}
+            ends: dict[str, int] = {}
+            for number, row in enumerate(rows):
+                for marks, words in ((begins, row.steps[0][0]), (ends, row.steps[-1][0])):
+                    for word in words:
+                        marks[word] = marks.get(word, 0) | 1 << number
+            told = {word: (begins.get(word, 0), ends.get(word, 0)) for word in begins.keys() | ends}
+            table = self._tables[here] = _Table(rows, told)
         return table
 
     def find(self, words: Sequence[str], where: Where) -> PhraseHit | None:
-        """Return the hit of the lowest place, the earliest of equals; None where no phrase decides at `where`."""
-        first = self._table(where._value_).get  # `value` is a property, and takes longer
-        starts = [(start, rows) for start, word in enumerate(words) if (rows := first(word)) is not None]
-        if not starts:
-            return None
+        """Return the hit of the lowest place, the earliest of equals; None where no phrase decides at `where`.
+
+        Only phrases whose first and last word both stand in the text are looked at, the gravest first.
+        """
+        table = self._table(where._value_)  # `value` is a property, and takes longer
+        begun = ended = 0
+        for begins, ends in filter(None, map(table.marks.get, words)):
+            begun |= begins
+            ended |= ends
+        likely = begun & ended
         best: PhraseHit | None = None
-        best_place = (1_000, 0)
-        present = frozenset(words)
-        for start, rows in starts:
-            for place, rule, steps, last in rows:
-                if place >= best_place:
-                    break
-                if last.isdisjoint(present):
-                    continue
-                end = _meets(words, start, steps)
-                if end:
-                    best, best_place = PhraseHit(rule, " ".join(words[start:end]), place), place
+        best_start = 0
+        while likely:
+            lowest = likely & -likely
+            likely ^= lowest
+            row = table.rows[lowest.bit_length() - 1]
+            if best is not None and row.place != best.place:
+                break
+            firsts = row.steps[0][0]
+            for start, word in enumerate(words):
+                if word in firsts and (end := _meets(words, start, row.steps)):
+                    if best is None or start < best_start:
+                        best, best_start = PhraseHit(row.rule, " ".join(words[start:end]), row.place), start
                     break
         return best
 

@@ -8,13 +8,12 @@ from typing import Final
 
 from classifier.codes import BY_CODE, CodeRule, squashed
 from classifier.folding import words_of, words_of_code
+from classifier.members import MOST_CODES, MOST_TEXTS
 from classifier.phrases import INDEX, PhraseHit, Where, where_of_status
 from classifier.reading import Reading
 from classifier.reasons import REASONS
 from classifier.vocabulary import HealthName, Phase
 
-_MOST_CODES: Final = 12
-_MOST_TEXTS: Final = 8
 _LONGEST_SPELLED: Final = 32
 """A text this short may be a listed code in words: `Invalid key` is `invalid_key`."""
 _MOST_WORDS: Final = 80
@@ -133,7 +132,7 @@ class Signals:
         self.reading = reading
         self._without = without
         self.where = where_of(reading)
-        self._keys = [(_key(code), code) for code in reading.codes[:_MOST_CODES]]
+        self._keys = [(_key(code), code) for code in reading.codes[:MOST_CODES]]
         if len(reading.texts) <= _MAY_BE_SPELLED.get(self.where, 0):
             for text in reading.texts:
                 if len(text) <= _LONGEST_SPELLED:
@@ -204,7 +203,7 @@ class Signals:
     def _read_texts(self) -> PhraseHit | None:
         best: PhraseHit | None = None
         left = _MOST_WORDS
-        for text in self.reading.texts[:_MOST_TEXTS]:
+        for text in self.reading.texts[:MOST_TEXTS]:
             words = words_of(text)[:left]
             left -= len(words)
             hit = INDEX.find(words, self.where)
