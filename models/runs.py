@@ -272,7 +272,7 @@ def claim(db: Connection[Any], connection_id: UUID, *, worker_id: UUID, due_only
     """
     params = {"connection_id": connection_id, "worker_id": worker_id, "due_only": due_only}
     found = row(db, _CLAIM_UNLIMITED, params) or _claim_after_all(db, params)
-    return None if found is None else _claimed(found, worker_id)
+    return None if found is None else _claimed(db, found, worker_id)
 
 
 def _claim_after_all(db: Connection[Any], params: Mapping[str, Any]) -> tuple[Any, ...] | None:
@@ -362,7 +362,7 @@ def claim_due(db: Connection[Any], *, worker_id: UUID, limit: int) -> list[Claim
         limited = [vendor for (vendor,) in rows(db, _LOCK_LIMITS)]
         params = {"worker_id": worker_id, "locked": True, "limited": limited}
         found = _in_turn(db, _CLAIM_DUE, _VENDORS_CLAIMABLE, params, limit)
-    return [_claimed(one, worker_id) for one in found]
+    return [_claimed(db, one, worker_id) for one in found]
 
 
 _TAKE_DUE: Final = Statement(f"""
@@ -839,9 +839,17 @@ def queue_stats(db: Connection[Any]) -> QueueStats:
     )
 
 
-def _claimed(found: tuple[Any, ...], worker_id: UUID) -> ClaimedRun:
+_SEALED: Final = b"SELECT key_id, sealed FROM credential WHERE connection_id = %s AND kind = 'credentials'"
+
+
+def _claimed(db: Connection[Any], found: tuple[Any, ...], worker_id: UUID) -> ClaimedRun:
     name = found[13]
     known = found[18] or {}
+    sealed = found[16:18]
+    if found[4] == Trigger.CREDENTIALS:
+        # The schedule's row is read as it is once it is locked, all else as it was when the statement began. Had they
+        # been replaced in between, the old credentials would be tried, and blamed, as the new.
+        sealed = row(db, _SEALED, (found[0],)) or (None, None)
     return ClaimedRun(
         key=RunKey(connection_id=found[0], run_seq=found[1], worker_id=worker_id),
         organization_id=found[2],
@@ -858,7 +866,7 @@ def _claimed(found: tuple[Any, ...], worker_id: UUID) -> ClaimedRun:
         health_name=None if name is None else HealthName(name),
         health_reason=found[14],
         consecutive_failures=found[15],
-        sealed=None if found[16] is None else Sealed(key_id=found[16], data=bytes(found[17])),
+        sealed=None if sealed[0] is None else Sealed(key_id=sealed[0], data=bytes(sealed[1])),
         cursors={data_type: state for data_type, (state, _) in known.items() if state is not None},
         passes={data_type: bytes.fromhex(digest) for data_type, (_, digest) in known.items() if digest is not None},
     )

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from classifier.vocabulary import HealthName
-from models import connections, limits, runs
+from models import connections, limits, runs, vault
 from models.runs import FinishedRun, RunKey
 from models.vocabulary import ConnectionState, RunState, Trigger
 
@@ -45,6 +45,34 @@ def test_a_claim_knows_the_health_before_it(world: Any, unauthorized: FinishedRu
         "token_expired",
         1,
     )
+
+
+def test_credentials_replaced_while_a_claim_is_under_way_are_those_it_brings(
+    committed: Any, fresh_database_url: str
+) -> None:
+    # The claim's statement has begun, and so sees the old credentials; a gate keeps it from the row that it locks.
+    connection_id = committed.connection().connection_id
+    worker_id = committed.worker()
+    committed.db.execute("ALTER TABLE vendor_limit RENAME TO vendor_limit_itself")
+    committed.db.execute(
+        "CREATE FUNCTION gate() RETURNS boolean LANGUAGE sql VOLATILE AS"
+        " $$ SELECT pg_advisory_xact_lock_shared(17) IS NOT NULL $$"
+    )
+    committed.db.execute("CREATE VIEW vendor_limit AS SELECT * FROM vendor_limit_itself WHERE gate()")
+    committed.db.execute("SELECT pg_advisory_lock(17)")
+    with psycopg.connect(fresh_database_url, autocommit=True) as claiming, ThreadPoolExecutor(1) as aside:
+        claimed = aside.submit(runs.claim, claiming, connection_id, worker_id=worker_id)
+        while not committed.db.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchall():
+            assert not claimed.done()
+        connections.replace_credentials(committed.db, committed.keyring, connection_id, {"access_token": "the new one"})
+        committed.db.execute("SELECT pg_advisory_unlock(17)")
+        run = claimed.result(timeout=30)
+    assert run is not None
+    assert run.sealed is not None
+    assert (run.trigger, run.cred_version) == (Trigger.CREDENTIALS, 2)
+    assert vault.unseal(committed.keyring, connection_id, "credentials", run.sealed.key_id, run.sealed.data) == {
+        "access_token": "the new one"
+    }
 
 
 def test_a_second_claim_finds_nothing(world: Any) -> None:
