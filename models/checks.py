@@ -18,11 +18,9 @@ from uuid import UUID
 
 import psycopg
 from psycopg import Connection
-from psycopg.conninfo import conninfo_to_dict
 
 from models import retention
-from models.database import Statement, driver_url, row, rows, target_of
-from models.errors import DatabaseUnreachableError
+from models.database import Statement, driver_url, refuse_unreadable, row, rows, unreachable
 
 COUNTED: Final = 1000
 """Counts end here: "1,000 or more" says as much as the exact figure, and costs nothing at a million."""
@@ -144,7 +142,7 @@ def probing(url: str, *, within_s: float) -> Iterator[Connection[Any]]:
         f"-c statement_timeout={wait_ms} -c lock_timeout={wait_ms} -c timezone=UTC -c jit=off -c enable_seqscan=off "
         "-c plan_cache_mode=force_generic_plan"
     )
-    _refuse_unreadable(url)
+    refuse_unreadable(url)
     try:
         opened: Connection[Any] = psycopg.connect(
             driver_url(url),
@@ -154,7 +152,7 @@ def probing(url: str, *, within_s: float) -> Iterator[Connection[Any]]:
             options=options,
         )
     except psycopg.Error as error:
-        raise DatabaseUnreachableError(target_of(url), _first_line(error)) from error
+        raise unreachable(url, _first_line(error)) from error
     cutting = threading.Timer(within_s, _cut, [opened])
     cutting.daemon = True
     cutting.start()
@@ -163,18 +161,6 @@ def probing(url: str, *, within_s: float) -> Iterator[Connection[Any]]:
     finally:
         cutting.cancel()
         opened.close()
-
-
-def _refuse_unreadable(url: str) -> None:
-    """Refuse a URL whose parts are not what they should be: the driver would say so by showing them."""
-    try:
-        port = str(conninfo_to_dict(driver_url(url)).get("port") or "5432")
-    except psycopg.Error:
-        port = ""
-    if not port.replace(",", "").isdecimal():
-        raise DatabaseUnreachableError(
-            "an unreadable URL", "special characters of user and password are written as %40, %2F and the like"
-        )
 
 
 def _cut(opened: Connection[Any]) -> None:

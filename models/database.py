@@ -61,14 +61,47 @@ def engine_url(url: str) -> str:
     return "postgresql+psycopg://" + driver_url(url).removeprefix("postgresql://")
 
 
+UNREADABLE: Final = "an unreadable URL"
+AMBIGUOUS: Final = "a URL with an @ too many"
+_ESCAPES: Final = "special characters of user and password are written as %40, %2F and the like"
+
+
 def target_of(url: str) -> str:
-    """Return host, port and database of a URL, without user and password."""
+    """Return host, port and database of a URL, without user and password.
+
+    Where it cannot be told what belongs to a password, nothing is shown: libpq ends one at its first `/` or `@`, and
+    takes the rest for host, port, database and parameters.
+    """
+    readable = driver_url(url)
+    scheme, is_url, rest = readable.partition("://")
+    if is_url and scheme == "postgresql" and "@" in rest.partition("@")[2] + re.sub(r"^[^/?]*", "", rest):
+        return AMBIGUOUS
     try:
-        parts = conninfo_to_dict(driver_url(url))
-    except psycopg.Error:
-        return "an unreadable URL"
+        parts = conninfo_to_dict(readable)
+    except (psycopg.Error, UnicodeError):
+        return UNREADABLE
+    port = str(parts.get("port") or 5432)
+    if not port.replace(",", "").isdecimal():
+        return UNREADABLE
     host = parts.get("host") or parts.get("hostaddr") or "the local socket"
-    return f"{host}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+    return f"{host}:{port}/{parts.get('dbname') or ''}"
+
+
+def refuse_unreadable(url: str) -> None:
+    """Refuse a URL whose parts are not what they should be: the driver would say so by showing them."""
+    if target_of(url) == UNREADABLE:
+        raise unreachable(url, "")
+
+
+def unreachable(url: str, cause: str) -> DatabaseUnreachableError:
+    """Return the error that says why a database cannot be reached. cause: as the driver says it.
+
+    Where a part of a password may have been taken for a host or a port, the driver names it: it is not quoted then.
+    """
+    target = target_of(url)
+    return DatabaseUnreachableError(
+        target, _ESCAPES if target in (UNREADABLE, AMBIGUOUS) else cause.strip().partition("\n")[0]
+    )
 
 
 class _LastFirst(deque[psycopg.Connection[Any]]):
@@ -133,7 +166,7 @@ class Database:
         try:
             lent = self._pool.getconn()
         except (PoolTimeout, psycopg.OperationalError) as error:
-            raise DatabaseUnreachableError(target_of(self._url), self._why(error)) from error
+            raise unreachable(self._url, self._why(error)) from error
         try:
             yield lent
         finally:
@@ -162,12 +195,13 @@ class Database:
 
         A newer revision passes: a migration suits the code before it, so that workers can be replaced one by one.
         """
+        refuse_unreadable(self._url)
         try:
             with psycopg.connect(driver_url(self._url), connect_timeout=10, autocommit=True) as db:
                 version = db.info.server_version // 10_000
                 found = _revision(db)
         except psycopg.OperationalError as error:
-            raise DatabaseUnreachableError(target_of(self._url), _first_line(error)) from error
+            raise unreachable(self._url, _first_line(error)) from error
         if version < OLDEST_SERVER:
             raise ServerTooOldError(version, OLDEST_SERVER)
         if found is None:

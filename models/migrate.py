@@ -13,8 +13,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
-from models.database import OLDEST_SERVER, engine_url, target_of
-from models.errors import DatabaseUnreachableError, SchemaDriftError, ServerTooOldError
+from models.database import OLDEST_SERVER, engine_url, unreachable
+from models.errors import SchemaDriftError, ServerTooOldError
 from models.tables import metadata
 
 _LOCK: Final = 7_034_612_940_115
@@ -105,7 +105,7 @@ def _connected(url: str) -> Iterator[sa.Connection]:
         try:
             connection = engine.connect()
         except DBAPIError as error:
-            raise DatabaseUnreachableError(target_of(url), str(error.orig).strip().partition("\n")[0]) from error
+            raise unreachable(url, str(error.orig)) from error
         with connection:
             yield connection
     finally:

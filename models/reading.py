@@ -13,8 +13,7 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from models.database import Statement, driver_url, session_options, target_of
-from models.errors import DatabaseUnreachableError
+from models.database import Statement, driver_url, session_options, unreachable
 
 
 class Reading:
@@ -47,7 +46,7 @@ class Reading:
         try:
             lent = await self._pool.getconn()
         except (PoolTimeout, psycopg.OperationalError) as error:
-            raise DatabaseUnreachableError(target_of(self._url), str(error).partition("\n")[0]) from error
+            raise unreachable(self._url, str(error)) from error
         try:
             cursor = AsyncRawCursor(lent, row_factory=tuple_row)
             await cursor.execute(statement.sql, statement.values(params), prepare=True, binary=True)

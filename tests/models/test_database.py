@@ -5,9 +5,24 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models import errors
-from models.database import Database, Statement, affected, atomic, driver_url, engine_url, row, rows, target_of
+from models.database import (
+    AMBIGUOUS,
+    UNREADABLE,
+    Database,
+    Statement,
+    affected,
+    atomic,
+    driver_url,
+    engine_url,
+    row,
+    rows,
+    target_of,
+    unreachable,
+)
 from models.errors import DatabaseUnreachableError, SwallowedFailureError
 
 SPELLINGS = ["postgresql://u:p@h:1/d", "postgresql+psycopg://u:p@h:1/d", "postgres://u:p@h:1/d"]
@@ -27,6 +42,50 @@ def test_no_password_is_shown(url: str) -> None:
 
 def test_an_unreadable_url_is_not_repeated() -> None:
     assert target_of("postgresql://secret@[::") == "an unreadable URL"
+
+
+SPELT = "abcdefghijklmnop"
+"""What passwords are made of beside signs: none of it is in anything else that is shown."""
+
+
+@given(
+    user=st.text("UVW", max_size=3),
+    password=st.text(f"{SPELT}/?@:#%[]&= ,'\\\\", min_size=1, max_size=12).filter(lambda text: set(text) & set(SPELT)),
+    after=st.sampled_from(["@H:1/D", "@H", "@/D", "@H:1/D?sslmode=X"]),
+)
+def test_nothing_of_a_password_is_shown_however_it_is_written(user: str, password: str, after: str) -> None:
+    url = f"postgresql://{user}:{password}{after}"
+    target = target_of(url)
+    if target not in (UNREADABLE, AMBIGUOUS):
+        assert set(target.lower().replace("the local socket", "")) <= set(":/1d5432h"), target
+    told = str(unreachable(url, f"the driver says {password}")) if target in (UNREADABLE, AMBIGUOUS) else ""
+    assert f"says {password}" not in told
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        pytest.param("postgresql://u:p/ss@h/d", AMBIGUOUS, id="a slash"),
+        pytest.param("postgresql://u:12/ss@h/d", AMBIGUOUS, id="a slash after what could be a port"),
+        pytest.param("postgresql://u:12?sslmode=ss@h/d", AMBIGUOUS, id="a question mark"),
+        pytest.param("postgresql://u:p@ss@h/d", AMBIGUOUS, id="an at sign"),
+        pytest.param("postgresql://u:p/ss", UNREADABLE, id="what could be a port is none"),
+        pytest.param("postgresql://u:p%2Fs%40s@h/d", "h:5432/d", id="written as they should be"),
+        pytest.param("postgresql://h/d?password=s%40s", "h:5432/d", id="a password among the parameters"),
+        pytest.param("postgresql://h/d?password=s@s", AMBIGUOUS, id="the same, with an at sign"),
+        pytest.param("host=h dbname=d password=s/s", "h:5432/d", id="as words"),
+    ],
+)
+def test_a_url_is_shown_where_it_is_told_from_its_password(url: str, target: str) -> None:
+    assert target_of(url) == target
+
+
+def test_what_the_driver_took_for_a_host_is_not_quoted() -> None:
+    database = Database("postgresql://secret:12/more@127.0.0.1:1/d?connect_timeout=1")
+    with pytest.raises(DatabaseUnreachableError) as caught:
+        database.check()
+    assert "secret" not in str(caught.value)
+    assert "%2F" in str(caught.value)
 
 
 def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
