@@ -77,6 +77,14 @@ class Catalogue:
             raise DefinitionError(found.findings)  # a new one: a raised exception carries its traceback along
         return found
 
+    def prepare(self) -> None:
+        """Load what files are read with, which takes longer than to read one."""
+        _loader()
+
+    def after_fork(self) -> None:
+        """Let go of a lock that another thread of the parent may have held."""
+        self._lock = threading.Lock()
+
     def __contains__(self, vendor: object) -> bool:
         return vendor in self._paths
 
@@ -122,6 +130,6 @@ def _loaded(path: Path) -> Definition | DefinitionError:
 def _loader() -> _Loader:
     """Return vendors.loader, which brings a YAML parser and a schema validator along: 0.3 s of CPU.
 
-    A worker pays for them when its first run needs a definition, not when it is imported.
+    A worker pays for them when it starts, not when it is imported.
     """
     return cast("_Loader", importlib.import_module("vendors.loader"))

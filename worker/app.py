@@ -14,6 +14,7 @@ from models import count_sums, retention, runs
 from models.errors import ModelsError
 from models.runs import ClaimedRun
 from models.vocabulary import LONGEST_TIMEOUT_SECS, Trigger
+from vendors.errors import VendorError
 from worker import dispatcher, journal, redis_transport
 from worker.dispatcher import Reaper
 from worker.errors import DATABASE_TROUBLE, WorkerError, first_line
@@ -222,7 +223,7 @@ class _WorkerLife:
         journal.set_up(self._station.settings)  # Celery does so later, and what starts here speaks before
         try:
             self._process.start()
-        except (ModelsError, WorkerError) as error:
+        except (ModelsError, WorkerError, VendorError, OSError) as error:  # OSError: a file that the settings name
             sys.stderr.write(f"worker: {error}\n")
             raise SystemExit(1) from error
 

@@ -31,16 +31,21 @@ class StopReason(StrEnum):
     SUPERSEDED = "superseded"
     DATABASE_AWAY = "database_away"
     UNATTENDED = "unattended"
+    NEIGHBOUR_STUCK = "neighbour_stuck"
 
 
 @dataclass(slots=True, kw_only=True)
 class RunInFlight:
-    """One run, the thread it runs in, and whether that may still be interrupted. deadline: on the monotonic clock."""
+    """One run, the thread it runs in, and whether that may still be interrupted.
+
+    deadline: on the monotonic clock; closed_at: likewise, since when its end is being written down, None before that.
+    """
 
     run: ClaimedRun
     thread_id: int
     deadline: float
     stop: StopReason | None = None
+    closed_at: float | None = None
     abort: Callable[[str], None] = field(default=lambda _reason: None)
     """Cuts the vendor call that is under way; set once the run has a session."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -71,6 +76,7 @@ class RunInFlight:
         """From here on the run's thread writes down its end and may not be interrupted any more."""
         with self._lock:
             self._interruptible = False
+            self.closed_at = self.closed_at or time.monotonic()
             if self._was_interrupted:  # the exception may be pending still: take it back
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread_id), None)
 
@@ -112,6 +118,14 @@ class InFlight:
         """Return the runs that have outlived their budget by so many seconds."""
         now = time.monotonic()
         return tuple(entry for entry in self.all() if now > entry.deadline + by_s)
+
+    def stuck(self, by_s: float) -> tuple[RunInFlight, ...]:
+        """Return the runs that do not come back: their code is so long past its budget, or their end is not stored.
+
+        Who writes an end down has come back from all code that is not ours, and may take as long for that.
+        """
+        now = time.monotonic()
+        return tuple(entry for entry in self.all() if now > max(entry.deadline, entry.closed_at or 0.0) + by_s)
 
     def stop_all(self, reason: StopReason) -> None:
         """Let every run end."""

@@ -30,6 +30,7 @@ class Lease:
         self.lease_s = lease_s
         self._identity = RawArray("c", 16)
         self._trusted_until = RawValue("d", 0.0)
+        self._is_abandoned = False
         self._take_identity(uuid4())
 
     def _take_identity(self, worker_id: UUID) -> None:
@@ -42,12 +43,16 @@ class Lease:
 
     def is_held_by(self, worker_id: UUID) -> bool:
         """Say whether a run that was claimed under this identity may go on."""
-        return time.monotonic() < float(self._trusted_until.value) and worker_id == self.worker_id
+        return self.is_held and worker_id == self.worker_id
 
     @property
     def is_held(self) -> bool:
         """Say whether new runs may be claimed."""
-        return time.monotonic() < float(self._trusted_until.value)
+        return not self._is_abandoned and time.monotonic() < float(self._trusted_until.value)
+
+    def abandon(self) -> None:
+        """Trust it no more, for good: this process is about to exit, so nothing may begin or go on in it."""
+        self._is_abandoned = True
 
     def acquire(self, database: Database) -> None:
         """Register under the present identity. Raises what the database raises."""

@@ -143,10 +143,11 @@ class WorkerProcess:
         """Check the database and the vault, take the lease, start the threads.
 
         Raises what says that this worker cannot work: DatabaseUnreachableError, SchemaOutdatedError,
-        VaultNotConfiguredError and the like.
+        VaultNotConfiguredError, DefinitionError of a dialect, OSError of a file of certificates, and the like.
         """
         self._station.control.check()
         _ = self._station.keyring
+        self._station.warm_up()
         memory.settle()
         self._keeper.start()
         self._dispatcher.start()

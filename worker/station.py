@@ -233,6 +233,11 @@ class Station:
         scope_key = definition.vendor if whole else f"{definition.vendor}/{connection_id}"
         return Limiter(self.shared_limits, scope_key, asked, purse=self.purse, now=now)
 
+    def warm_up(self) -> None:
+        """Load what every run needs. The first runs would else wait for it together, each out of its own budget."""
+        self.catalogue.prepare()
+        _ = self.dialects, self.transport
+
     def after_fork(self) -> None:
         """Begin anew in a forked child: an identity, a lease and connections of its own, and no runs.
 
@@ -242,6 +247,8 @@ class Station:
             opened = self.__dict__.pop(name, None)
             if opened is not None:
                 _LEFT_TO_THE_PARENT.append(opened)
+        if "catalogue" in self.__dict__:
+            self.catalogue.after_fork()
         self.lease = Lease(lease_s=self.settings.lease_s)
         self.in_flight, self.attendance = InFlight(), Attendance()
         self.purse = TokenPurse()

@@ -1,8 +1,9 @@
 """The rungs of the deadline ladder that stand outside a run's own code.
 
 1. A run past its budget whose code is Python and neither returns nor calls the vendor: DeadlineReached is raised in it.
-2. One that goes on all the same (code in C that waits, a lock): its end is recorded here, fenced, its neighbours are
-   interrupted and due at once, and the process exits; whoever supervises it starts another.
+2. One that goes on all the same (code in C that waits, a lock): nothing begins here any more, its neighbours are told
+   to stop, its end is recorded here, fenced, what is left of them is interrupted and due at once, and the process
+   exits; whoever supervises it starts another. A run that is writing its end down is not meant: it has come back.
 3. Code in C that never lets the interpreter go: this thread cannot run either, so it does not push the dead-man's timer
    back, and the timer's signal ends the process. The reaper records the run.
 """
@@ -18,7 +19,7 @@ import structlog
 from models import runs
 from worker import kin, outcomes
 from worker.errors import first_line
-from worker.in_flight import RunInFlight
+from worker.in_flight import RunInFlight, StopReason
 from worker.station import Station
 
 log = structlog.get_logger()
@@ -64,7 +65,7 @@ class Watchdog:
         for entry in self._station.in_flight.overdue(SOFT_AFTER_S):
             if entry.interrupt():
                 log.warning("run.interrupted_at_deadline", **_names(entry))
-        stuck = self._station.in_flight.overdue(self._station.settings.hard_after_s)
+        stuck = self._station.in_flight.stuck(self._station.settings.hard_after_s)
         if stuck:
             self._give_up(stuck)
 
@@ -72,10 +73,13 @@ class Watchdog:
         for entry in stuck:
             log.error("run.stuck", **_names(entry))
         try:
+            # First, for what is recorded as ended must not go on calling its vendor until this process is gone.
+            self._station.lease.abandon()
+            self._station.in_flight.stop_all(StopReason.NEIGHBOUR_STUCK)
             with self._station.control.transaction() as db:
                 for entry in stuck:
                     runs.finish(db, entry.run.key, outcomes.budget_spent(entry.run))
-                runs.interrupt_worker(db, self._station.lease.worker_id, reason="neighbour_stuck")
+                runs.interrupt_worker(db, self._station.lease.worker_id, reason=StopReason.NEIGHBOUR_STUCK)
         except Exception as error:  # noqa: BLE001 - whatever it is, the process must go; the reaper will record
             log.error("watchdog.could_not_record", error=first_line(error))  # noqa: TRY400 - one line says it all
         self._exit(EXIT_STUCK)

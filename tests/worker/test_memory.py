@@ -46,7 +46,10 @@ def test_a_worker_settles_before_anything_of_its_own_runs(monkeypatch: pytest.Mo
     monkeypatch.setattr(process, "Dispatcher", thread("dispatcher"))
     monkeypatch.setattr(process, "Hints", thread("hints"))
     station = SimpleNamespace(
-        control=SimpleNamespace(check=lambda: done.append("checked")), keyring=None, lease=SimpleNamespace(worker_id=1)
+        control=SimpleNamespace(check=lambda: done.append("checked")),
+        keyring=None,
+        lease=SimpleNamespace(worker_id=1),
+        warm_up=lambda: done.append("warm"),
     )
     WorkerProcess(cast("Any", None), cast("Any", station), cast("Any", None)).start()
-    assert done == ["checked", "settled", "keeper", "dispatcher"]
+    assert done == ["checked", "warm", "settled", "keeper", "dispatcher"]

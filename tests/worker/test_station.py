@@ -29,6 +29,22 @@ def test_a_station_that_was_closed_while_a_run_was_on_serves_that_run_still(stat
     station.close()
 
 
+def test_a_station_that_is_warm_has_loaded_what_every_run_needs() -> None:
+    """The first runs of a worker would else wait for it together, each out of its own budget."""
+    station = Station.of(settings_of())
+    station.warm_up()
+    assert {"catalogue", "dialects", "transport"} <= set(vars(station))
+    station.close()
+
+
+def test_a_child_reads_definitions_though_its_parent_was_reading_one_when_it_was_forked() -> None:
+    station = Station.of(settings_of())
+    with station.catalogue._lock:  # of a thread that the child does not have
+        station.after_fork()
+        assert station.catalogue.get("plain").vendor == "plain"
+    station.close()
+
+
 @pytest.mark.parametrize(
     ("keys", "error"),
     [

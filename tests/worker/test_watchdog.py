@@ -13,6 +13,7 @@ from models.errors import DatabaseUnreachableError
 from models.vocabulary import RunState, Trigger
 from tests.worker.conftest import claimed, connect
 from worker import watchdog
+from worker.in_flight import StopReason
 from worker.station import Station
 from worker.watchdog import EXIT_STUCK, SOFT_AFTER_S, Watchdog
 
@@ -76,7 +77,7 @@ def test_a_stuck_run_is_recorded_its_neighbours_are_due_at_once_and_the_process_
         station.in_flight.entered(stuck, deadline=long_ago) as entry,
         station.in_flight.entered(neighbour, deadline=time.monotonic() + 60),
     ):
-        entry.close()  # as code in C: it does not see the interrupt
+        entry._was_interrupted = True  # as code in C: it does not see the interrupt
         Watchdog(station, exit_process=exits.append).look()
 
     with station.database.transaction() as db:
@@ -89,6 +90,52 @@ def test_a_stuck_run_is_recorded_its_neighbours_are_due_at_once_and_the_process_
     assert (ended.state, ended.name) == (RunState.FAILED, HealthName.EXECUTION_TIMEOUT)
     assert (beside.state, beside.reason, again.trigger) == (RunState.INTERRUPTED, "neighbour_stuck", Trigger.RECOVERY)
     assert exits == [EXIT_STUCK]
+
+
+def test_nothing_begins_or_goes_on_beside_a_stuck_run_before_its_neighbours_are_recorded_as_ended(
+    offline: Station, exits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is recorded as ended is begun elsewhere: a neighbour that still called its vendor would be the second."""
+    told: list[tuple[StopReason | None, bool]] = []
+    offline.lease._trust_from(time.monotonic())
+    assert offline.lease.is_held
+
+    def begin() -> Any:
+        told.append((neighbour.stop, offline.lease.is_held))
+        raise DatabaseUnreachableError("h:1/d", "refused")
+
+    monkeypatch.setattr(offline.control, "transaction", begin)
+    with (
+        offline.in_flight.entered(claimed(), deadline=time.monotonic() - 10_000) as entry,
+        offline.in_flight.entered(claimed(), deadline=time.monotonic() + 60) as neighbour,
+    ):
+        entry._was_interrupted = True
+        Watchdog(offline, exit_process=exits.append).look()
+    assert told == [(StopReason.NEIGHBOUR_STUCK, False)]
+    assert exits == [EXIT_STUCK]
+
+
+@pytest.mark.parametrize(
+    ("closed_for_s", "codes"),
+    [
+        pytest.param(0.0, [], id="it has just come back"),
+        pytest.param(10_000.0, [EXIT_STUCK], id="its end cannot be stored for hours"),
+    ],
+)
+def test_a_run_that_writes_its_end_down_is_not_stuck_in_its_code(
+    offline: Station, exits: list[int], monkeypatch: pytest.MonkeyPatch, closed_for_s: float, codes: list[int]
+) -> None:
+    monkeypatch.setattr(offline.control, "transaction", _away)
+    with offline.in_flight.entered(claimed(), deadline=time.monotonic() - 20_000) as entry:
+        entry.close()
+        assert entry.closed_at is not None
+        entry.closed_at -= closed_for_s
+        Watchdog(offline, exit_process=exits.append).look()
+    assert exits == codes
+
+
+def _away() -> Any:
+    raise DatabaseUnreachableError("h:1/d", "refused")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +154,7 @@ def test_the_process_exits_though_nothing_can_be_recorded(
 
     monkeypatch.setattr(offline.control, "transaction", fail)
     with offline.in_flight.entered(claimed(), deadline=time.monotonic() - 10_000) as entry:
-        entry.close()
+        entry._was_interrupted = True
         Watchdog(offline, exit_process=exits.append).look()
     assert exits == [EXIT_STUCK]
 
