@@ -316,6 +316,16 @@ health = _table(
         "connection_id",
         postgresql_include=["vendor"],
     ),
+    sa.Index("ix_health_vendor_reason", "vendor", "reason", "listed_as", "connection_state", "connection_id"),
+    sa.Index(
+        "ix_health_organization_vendor_reason",
+        "organization_id",
+        "vendor",
+        "reason",
+        "listed_as",
+        "connection_state",
+        "connection_id",
+    ),
     settings={"fillfactor": "70", **_HOT},
 )
 

@@ -156,6 +156,14 @@ LISTS: dict[str, dict[str, Any]] = {
     "a reason that none has": {"reason": "nothing"},
     "a reason and a state that none has": {"reason": "healthy", "state": ConnectionState.PENDING},
     "an organization and a reason": {"organization_id": None, "reason": "healthy"},
+    "a vendor and a reason": {"vendor": "vendor-3", "reason": "healthy"},
+    "a reason and a vendor that is not there": {"vendor": "nobody", "reason": "healthy"},
+    "a vendor and a reason that none has": {"vendor": "vendor-3", "reason": "nothing"},
+    "an organization, a reason, and a vendor that it does not have": {
+        "organization_id": None,
+        "vendor": "nobody",
+        "reason": "healthy",
+    },
     "an identifier": {"identifier": "i77"},
     "an identifier that none has": {"identifier": "nothing"},
     "an organization": {"organization_id": None},
@@ -180,7 +188,7 @@ def test_every_list_walks_one_index_and_stops(
         assert found is not None
         asked["organization_id"] = found[0]
     chosen = ConnectionFilter(**asked)
-    if order.is_by_since and walk_for(chosen) in ("identifier", "reason", "organization, reason"):
+    if order.is_by_since and (chosen.identifier or chosen.reason):
         return  # refused: no index has that order
     middle = crowded.execute("SELECT since FROM health OFFSET 5000 LIMIT 1").fetchone()
     assert middle is not None
@@ -197,6 +205,25 @@ def test_every_list_walks_one_index_and_stops(
     removed = [int(line.rpartition(" ")[2]) for line in shown.splitlines() if "Rows Removed by Filter" in line]
     assert sum(removed) <= 60, shown
     assert "pk_health on health" not in shown.partition("Join")[0], shown
+
+
+@pytest.mark.parametrize("order", Order)
+def test_a_page_that_one_health_fills_reads_next_to_nothing_of_the_others(
+    crowded: psycopg.Connection[Any], order: Order
+) -> None:
+    with crowded.transaction(force_rollback=True):
+        crowded.execute("ALTER TABLE health DISABLE TRIGGER USER")
+        # Every fourth by its id: all in the order of the walk, so that each other walk could fill the page as well.
+        crowded.execute(
+            "UPDATE health SET name = 'UNAUTHORIZED', status = 'UNHEALTHY', consecutive_failures = 1 "
+            "WHERE hashtext(connection_id::text) % 4 = 0"
+        )
+        crowded.execute("SET LOCAL enable_seqscan = off")
+        chosen = ConnectionFilter()
+        shown = plan(crowded, list_statement(walk_for(chosen), order), list_params(chosen, order, None))
+    found = re.findall(r"rows=([\d.]+) loops=(\d+)", "\n".join(re.findall(r".* on health[ _].*", shown)))
+    walked = sum(float(number) * int(loops) for number, loops in found)
+    assert walked <= 51 + 51 + 51 / 2, shown  # the first walk, a third of it in the others, and the rows of the page
 
 
 def test_counts_read_sums_and_no_connection(crowded: psycopg.Connection[Any]) -> None:
