@@ -138,6 +138,7 @@ def show_accuracy() -> None:
         "libraries.jsonl",
         "uncommon.jsonl",
         "services.jsonl",
+        "integrations.jsonl",
         "rpc.jsonl",
         "replies.jsonl",
         "wrappers.jsonl",

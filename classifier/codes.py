@@ -320,6 +320,7 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "invalid_parameter",
         _COMMON,
         "InvalidParameter InvalidParameterValue InvalidParameterException MissingParameter invalid_parameter "
+        "parameter_invalid parameter_missing "
         "missing_parameter invalid_param invalid_params invalid_field_value FIELD_VALIDATION_FAILED "
         "limit_required invalid_arguments invalid_arg_name RequiredFieldMissing parameterRequired "
         "MissingParameterValue",

@@ -100,8 +100,8 @@ _ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
             "expired": "expirado expirada caducado caducada abgelaufen scaduto scaduta vencido vencida verlopen",
             "disabled": "desactivado desativado deaktiviert",
             "invalid": "invalido invalida invalide ungultig ungultige ongeldig ongeldige invalidas invalidos invalidi "
-            "ungultiger ungultiges ungultigen ogiltig ogiltigt ugyldig ugyldigt gecersiz nieprawidowy nieprawidowa "
-            "nieprawidowe",
+            "ungultiger ungultiges ungultigen ogiltig ogiltigt ogiltiga ugyldig ugyldigt gecersiz nieprawidowy "
+            "nieprawidowa nieprawidowe",
             "denied": "denegado denegada negado negada refuse verweigert negato negata",
             "incorrect": "falsch falsche falsches incorrects incorrectes incorrecto incorrecta incorrecte "
             "incorreto incorreta errato errata",
@@ -114,6 +114,8 @@ _ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
             "password": "senha contrasena passwort kennwort",
             "access": "acceso acesso acces accesso zugriff accessos acessos",
             "server": "servidor serveur",
+            "missing": "saknas mangler puuttuu brakuje",
+            "not": "inte ikke",
             "unavailable": "indisponivel indisponible",
         }.items()
         for variant in variants.split()
@@ -148,6 +150,8 @@ _PAIRS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "log": {"in": "login", "on": "login"},
         "sign": {"in": "login", "on": "login"},
         "logged": {"in": "login"},
+        "logga": {"in": "login"},
+        "logg": {"inn": "login"},
         "signed": {"in": "login"},
         "allow": {"list": "allowlist"},
         "white": {"list": "allowlist"},

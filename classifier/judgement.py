@@ -104,7 +104,7 @@ def _by_throttling_header(signals: Signals) -> Found | None:
     exchange = signals.reading.exchange
     if exchange.status in {400, 403, 413} and exchange.headers.get("retry-after"):  # 413: RFC 9110 section 15.5.14
         return Found("rate_limit", "header.retry_after", "retry-after")
-    if exchange.status in {403, 409, 503}:
+    if exchange.status in {402, 403, 409, 503}:
         name = nothing_remaining(exchange.headers)
         if name is not None:
             return Found("rate_limit", "header.nothing_remaining", name)

@@ -35,6 +35,8 @@ class Where(Flag):
     """A machine code, written out as words."""
     MEANT = auto()
     """500 whose body says something of its own, and not only what its status is called."""
+    PLAIN = auto()
+    """A 4xx that says one thing of the request: little else may hide behind it (RFC 9110, RFC 6585)."""
 
 
 _OF_STATUS: Final[Mapping[int, Where]] = MappingProxyType(
@@ -45,6 +47,8 @@ _OF_STATUS: Final[Mapping[int, Where]] = MappingProxyType(
         404: Where.MISSING,
         410: Where.MISSING,
         429: Where.THROTTLED,
+        # Method, representation, length, size, URI, media type, range, expectation, condition, header fields.
+        **dict.fromkeys((405, 406, 411, 413, 414, 415, 416, 417, 428, 431), Where.PLAIN),
     }
 )
 
@@ -65,6 +69,7 @@ _LETTERS: Final = {
     "k": Where.TOKEN,
     "c": Where.CODE,
     "m": Where.MEANT,
+    "o": Where.PLAIN,
 }
 
 
@@ -162,13 +167,13 @@ class PhraseIndex:
             for phrase in rule.phrases
         ]
         self._rows = sorted(rows, key=lambda row: row.place)
-        self._tables: dict[int, _Table] = {}
+        self._tables: dict[tuple[int, int], _Table] = {}
 
-    def _table(self, here: int) -> _Table:
-        """Return the phrases that decide at one place, made when they are first asked for."""
-        table = self._tables.get(here)
+    def _table(self, here: int, there: int) -> _Table:
+        """Return the phrases that decide at both places, made when they are first asked for."""
+        table = self._tables.get((here, there))
         if table is None:
-            rows = tuple(row for row in self._rows if row.rule.where.value & here)
+            rows = tuple(row for row in self._rows if row.rule.where.value & here and row.rule.where.value & there)
             begins: dict[str, int] = {}
             ends: dict[str, int] = {}
             for number, row in enumerate(rows):
@@ -176,15 +181,17 @@ class PhraseIndex:
                     for word in words:
                         marks[word] = marks.get(word, 0) | 1 << number
             told = {word: (begins.get(word, 0), ends.get(word, 0)) for word in begins.keys() | ends}
-            table = self._tables[here] = _Table(rows, told)
+            table = self._tables[here, there] = _Table(rows, told)
         return table
 
-    def find(self, words: Sequence[str], where: Where) -> PhraseHit | None:
+    def find(self, words: Sequence[str], where: Where, within: Where | None = None) -> PhraseHit | None:
         """Return the hit of the lowest place, the earliest of equals; None where no phrase decides at `where`.
 
-        Only phrases whose first and last word both stand in the text are looked at, the gravest first.
+        within: a place at which it must decide as well (a code's words, at its answer's status). Only phrases whose
+        first and last word both stand in the text are looked at, the gravest first.
         """
-        table = self._table(where._value_)  # `value` is a property, and takes longer
+        # `value` is a property, and takes longer.
+        table = self._table(where._value_, (where if within is None else within)._value_)
         begun = ended = 0
         for begins, ends in filter(None, map(table.marks.get, words)):
             begun |= begins
@@ -276,6 +283,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "bad_request",
         "sbkc",
         "csrf|xsrf|verification|confirmation|device|upload|reset|push|registration|invitation|download token ~",
+        "payment|card token ~",
         "upload|search|scan|scroll|import|export|query|job session ~",
         rank=6,
         source="common wording of HTTP APIs",
@@ -327,6 +335,16 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         rank=7,
     ),
     _rule(
+        "size",
+        "too_large",
+        "sbo",
+        "body|payload|entity|file|message|header|uri|url|content ~ size|length ~~ exceed|limit|maximum|large",
+        "maximum|max ~ body|payload|entity|file|message|header|content size|length",
+        "maximum|max ~~ per request",
+        rank=7,
+        source="RFC 9110 section 15.5.14",
+    ),
+    _rule(
         "clock",
         "clock",
         "sbufkc",
@@ -346,7 +364,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "wrong_client",
         "wrong_client",
-        "sbufc",
+        "sbufco",
         "useragent ~~ missing|invalid|require|string|must|header|forbidden|blocked|allowed",
         "missing|invalid|no|require ~ useragent",
         "must|require|use|only ~ https|ssl|tls",
@@ -378,7 +396,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "quota_daily",
         "quota_daily",
-        "sbuftvkc",
+        "sbuftvkco",
         "daily|day ~~ limit|quota|ratelimit|cap|threshold",
         "limit|quota|ratelimit|request|call ~~ per day",
         "quota|limit ~ day|daily",
@@ -388,7 +406,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "concurrency",
         "concurrency",
-        "sbuftvkc",
+        "sbuftvkco",
         "too many concurrent",
         "too many pending|running|open|active|queued job|jobs|task|tasks|scan|scans|report|reports|exports",
         "too many job|jobs|scan|scans|task|tasks|exports|reports ~ running|pending|queued|open|active",
@@ -402,7 +420,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "rate_limit",
         "rate_limit",
-        "sbuftvkc",
+        "sbuftvkco",
         "ratelimit",
         "rate exceed",
         "rate ~ limit|exceed|throttle|high",
@@ -444,6 +462,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "limit|budget|allowance|credit ~ exhausted",
         "apikey|key|token limit exceed|reach",
         "run out of ~ credit|call|request",
+        "exceed|reach ~~ limit ~~ request|call|invocation|query",
+        "prohibit|prohibited|barred|block|blocked ~~ request|call ~~ minute|hour|second",
         "out of ~ call|request|quota",
         "run|ran out of ~ searches|lookups|units|queries|query|messages|checks",
         "run over ~~ allocation|limit|quota",
@@ -506,7 +526,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "quota",
         "quota",
-        "sbuftvkc",
+        "sbuftvkco",
         "quota ~~ exceed|reach|exhausted|limit|used|spent|consumed|depleted|full",
         "exceed|reach|exhausted|over|insufficient|no|out ~~ quota",
         "not enough|sufficient ~ quota",
@@ -633,9 +653,27 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "payment",
         "payment_required",
-        "sbufc",
+        "sufc",
         "payment|invoice|billing ~~ require|overdue|failed|due|disabled|issue|problem|declined|inactive|delinquent",
         "payment|invoice|billing ~~ not ~ made|received|paid|enabled|set|active|completed|configured|processed|current",
+        "past due",
+        "outstanding ~ payment|balance|invoice|invoices|debt",
+        "arrears|arrearage",
+        "overdue ~ invoice|payment|bill|balance",
+        "insufficient|no|zero|negative ~ credit|balance|funds",
+        "not ~ enough|sufficient ~ credit|balance|funds",
+        "unpaid ~",
+        "credit|balance|funds ~~ too low",
+        rank=46,
+        source="RFC 9110 section 15.5.3",
+    ),
+    _rule(
+        "payment_bad",
+        "payment_required",
+        "b",
+        "payment require",
+        "payment|invoice|bill|billing ~ overdue|delinquent|unpaid|disabled|inactive|declined",
+        "billing ~~ not ~ set|enabled|active|configured",
         "past due",
         "outstanding ~ payment|balance|invoice|invoices|debt",
         "arrears|arrearage",
@@ -651,7 +689,8 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "payment_fault",
         "payment_required",
         "v",
-        "payment|subscription|billing ~~ require|overdue|delinquent",
+        "payment is|was required",
+        "payment|subscription|billing ~~ overdue|delinquent",
         "past due",
         "insufficient|no|zero|negative ~ credit|balance|funds",
         "not ~ enough|sufficient ~ credit|balance|funds",
@@ -661,7 +700,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "licence",
         "licence",
-        "sbufkc",
+        "sufkc",
         "available only ~~ pro|enterprise|premium|paid|business|plan|edition",
         "upgrade ~~ plan|subscription|account|license|tier|membership|package|edition|pro|premium|enterprise",
         "not ~~ plan|subscription|license|edition|package|tier|membership",
@@ -671,6 +710,30 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "customers|edition|"
         "tier|endpoint",
         "require|insufficient|missing|invalid|no|upgrade ~~ subscription|plan|license|membership|premium|tier|edition",
+        "trial ~ expired|ended|over|period",
+        "evaluation ~ expired|ended|exceed|finished",
+        "not ~ licensed|entitled|subscription",
+        "unlicensed",
+        rank=47,
+    ),
+    _rule(
+        "licence_bad",
+        "licence",
+        "bc",
+        "available only ~~ pro|enterprise|premium|paid|business|plan|edition",
+        "upgrade ~~ plan|subscription|account|license|tier|membership|package|edition|pro|premium|enterprise",
+        "not ~ available|included|supported|allowed|permitted|part|cover|covered|include|allow|support|enabled|have ~~ "
+        "plan|subscription|license|edition|package|tier|membership",
+        "plan|subscription|license|edition|tier|trial|package|membership ~ expired|ended|inactive|insufficient|lapsed|"
+        "over|upgrade|disallows|restricted",
+        "plan|subscription|license|edition|tier|package|membership ~ not ~ include|allow|support|permit|cover|have|"
+        "active|valid|enough|sufficient",
+        "premium|enterprise|paid|pro|business ~ only|plan|feature|subscription|account|customer|customers|edition|tier|"
+        "endpoint",
+        "no|without active|valid subscription|plan|license|membership",
+        "plan|license|subscription is|was missing",
+        "require|insufficient|no|missing ~ license|subscription|upgrade",
+        "require|only ~~ plan|tier|edition|membership",
         "trial ~ expired|ended|over|period",
         "evaluation ~ expired|ended|exceed|finished",
         "not ~ licensed|entitled|subscription",
@@ -871,7 +934,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "permission_lacking",
         "permission_missing",
-        "sbufkc",
+        "sbufkco",
         "permission ~ not right|sufficient|enough|granted|given",
         "no|insufficient|lacking permission",
         "not have ~ permission",
@@ -881,13 +944,35 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "permission",
         "permission_missing",
-        "sbufkc",
+        "sufkc",
         "not|missing|insufficient|require|must|no|inadequate|additional|incorrect|only ~~ permission|role|rights",
         "permission|role|rights ~~ denied|require|missing|violation|insufficient|error|not|failed|exception",
         "denied ~ permission",
         "not ~ permitted|entitled|privileged",
         "admin|owner ~ only|require|access|role|rights",
         "only ~ admin|owner|owners",
+        "must|require ~ be|have|an|by ~ admin|owner|administrator",
+        "not ~~ enough|sufficient ~ access|rights|authority",
+        "insufficient ~ access|rights|authority|authorization",
+        "apply ~ permission|access|authorization|auth|scope",
+        rank=52,
+    ),
+    _rule(
+        "permission_bad",
+        "permission_missing",
+        "bc",
+        "not|missing|insufficient|require|no|inadequate|additional|incorrect ~~ permission|rights",
+        "permission|rights ~~ denied|require|missing|violation|insufficient|error|not|failed|exception",
+        "must|require|not|insufficient|missing|incorrect|only ~ have|has|be|by|an|a|the|in|with|hold ~~ role",
+        "insufficient|missing|incorrect|inadequate|require ~ role",
+        "role ~ denied|require|missing|insufficient|not ~ allowed|authorized|permitted|access|sufficient|"
+        "enough|read|view|see|list|use|perform|have",
+        "role ~ denied|require|missing|insufficient",
+        "denied ~ permission",
+        "not ~ permitted|entitled|privileged",
+        "admin|owner ~ only|require|access|role|rights",
+        "only ~ admin|owner|owners ~ can|may|are|is|could|have",
+        "only ~ by|for ~ admin|owner|owners",
         "must|require ~ be|have|an|by ~ admin|owner|administrator",
         "not ~~ enough|sufficient ~ access|rights|authority",
         "insufficient ~ access|rights|authority|authorization",
@@ -956,6 +1041,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "key ~ not ~ exist|registered|recognized|known",
         "invalid|incorrect|wrong|unknown user|application|app|auth|session|security|activation|site key",
         "token|apikey|jwt error",
+        "token|apikey|jwt is|was error",
         "key ~ invalid|incorrect",
         "key ~ not valid",
         "key ~ provided ~~ invalid|incorrect|not",
@@ -973,6 +1059,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "invalid|incorrect|unknown|bad username|clientid|passcode|authentication|authorization|auth",
         "clientid ~~ invalid|incorrect|unknown|not",
         "authorized error|failed",
+        "failed login|authentication|authorization",
         "authenticated failed|error",
         "invalid|incorrect|unknown|inactive merchant ~ id|key|code|number|account|credential|password|.",
         "invalid|incorrect|wrong ~ username",
@@ -1230,7 +1317,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "too_large",
         "too_large",
-        "sbc",
+        "sbco",
         "too large|big|wide|long",
         "reduce ~ amount|size|range",
         "entity|payload|body|file|response|result|report ~ large|size|exceed",
@@ -1251,7 +1338,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "unsupported",
         "unsupported",
-        "sbnc",
+        "sbnco",
         "not ~ support|supported|implemented|allowed",
         "unsupported|deprecated|retired|sunset",
         rank=83,
@@ -1275,7 +1362,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
     _rule(
         "conflict",
         "conflict",
-        "sbc",
+        "sbco",
         "already ~ exists|exist|running|progress|processed|taken|used",
         "conflict|conflicts|conflicting",
         "duplicate",

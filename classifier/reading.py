@@ -126,7 +126,7 @@ def _take_xml(reading: Reading, xml: markup.Xml) -> None:
     _take_leaves(reading, xml)
 
 
-_XML_SAYINGS: Final = words("message msg statustext errordescr errormessage reason description errortext")
+_XML_SAYINGS: Final = words("message msg text statustext errordescr errormessage reason description errortext")
 """Attributes that hold a sentence."""
 
 
@@ -183,6 +183,8 @@ def _take_json(reading: Reading, text: str) -> None:
     if whole:
         reading.document = document
         Collector(reading).into(document)
+    elif not _SALVAGE.search(text, 0, 4_096) and text[0] == "[":
+        _take_text(reading, text)  # `[ERROR 400] Invalid or missing API key` is no list
     else:
         _salvage(reading, text)
 

@@ -79,7 +79,7 @@ def _is_uncaught(reading: Reading) -> bool:
 _INTERNAL: Final = frozenset({squashed("Internal Server Error"), squashed("Internal Error")})
 _EXACT: Final = frozenset({401, 402, 403, 429})
 _FAULT_AND_MEANT: Final = Where.FAULT | Where.MEANT
-_MAY_BE_SPELLED: Final[Mapping[Where, int]] = MappingProxyType({Where.BAD: 1, _FAULT_AND_MEANT: 3})
+_MAY_BE_SPELLED: Final[Mapping[Where, int]] = MappingProxyType({Where.BAD: 1, Where.PLAIN: 1, _FAULT_AND_MEANT: 3})
 """Where a status says so little that a sentence which is a listed code in words says more: beside how many others."""
 # Made once: to join flags takes longer than all the rest here.
 _MISSING_INSIDE: Final = Where.MISSING | Where.BODY
@@ -180,14 +180,13 @@ class Signals:
 
     def _read_codes(self) -> PhraseHit | None:
         best: PhraseHit | None = None
-        here = self.where.value
         status = self.reading.status
         for key, code in self._keys:
             listed = BY_CODE.get(key)
             if key.isdecimal() or (listed is not None and listed.id not in self._without):
                 continue
-            hit = INDEX.find(words_of_code(code), Where.CODE)
-            if hit is None or not hit.rule.where.value & here or not may_decide(hit.rule.reason, status):
+            hit = INDEX.find(words_of_code(code), Where.CODE, self.where)
+            if hit is None or not may_decide(hit.rule.reason, status):
                 continue
             if best is None or hit.place < best.place:
                 best = hit

@@ -26,6 +26,7 @@ from classifier.replies.wrapping import (
     FALSE_FLAGS,
     HEADS,
     MORE_HEADS,
+    NO_TEXT_ENDS,
     NO_WRAPPERS,
     NUMBER_FLAGS,
     OF_ERRORS,
@@ -213,7 +214,7 @@ def _refused_status(top: Top) -> bool:
 
 
 _NOT_AS_ASKED: Final = words("invalid malformed")
-_DETAILS: Final = words("detail details message msg")
+_DETAILS: Final = words("detail details message msg text")
 
 
 def _states_http(top: Top) -> bool:
@@ -255,6 +256,39 @@ def _blames_us(top: Top) -> bool:
     return numbered and any(
         role_of(name) is Role.TEXT and isinstance(value, str) and BLAMED.search(value[:300]) is not None
         for name, value in top.members.items()
+    )
+
+
+def _status_told(top: Top) -> bool:
+    """`status: 3` beside a `status_message` on what was wrong with the call, and nothing else."""
+    if top.strangers or top.has_data or top.is_record:
+        return False
+    status = top.members.get("status")
+    if not isinstance(status, int) or isinstance(status, bool) or status == 0 or 100 <= status < 400:
+        return False
+    texts = (top.members.get(f"status{end}") for end in _DETAILS)
+    return any(isinstance(text, str) and BLAMED.search(text[:300]) is not None for text in texts)
+
+
+def _exception_object(top: Top) -> bool:
+    """`objectType: KalturaAPIException` beside a code and a message: an exception, and hardly anything else."""
+    if not top.has_text or "code" not in top.members or top.is_record or top.strangers > 2:
+        return False
+    kind = top.members.get("objecttype", top.members.get("class"))
+    return isinstance(kind, str) and kind.endswith(("Exception", "Fault"))
+
+
+_TOO_MANY: Final = re.compile(r"\btoo (?:many|frequent) (?:api )?(?:requests?|calls?)\b", re.IGNORECASE)
+
+
+def _throttled_though_fine(top: Top) -> bool:
+    """`success: true` beside `too many requests`, and no data where it should be."""
+    if not top.lacks_data or top.strangers or top.has_data:
+        return False
+    return any(
+        isinstance(value, str) and _TOO_MANY.search(value[:200]) is not None
+        for name, value in top.members.items()
+        if name in COMPLAINING or name.endswith(NO_TEXT_ENDS)
     )
 
 
@@ -398,7 +432,10 @@ _CHECKS: Final = (
     _refused_status,
     _number,
     _code_word,
+    _status_told,
+    _exception_object,
     _inner_status,
+    _throttled_though_fine,
     complains,
 )
 

@@ -327,6 +327,8 @@ def is_data(name: str, value: object) -> bool:
 def _is_sentence(name: str, value: object) -> bool:
     if isinstance(value, str):
         return value != "" and (role_of(name) is Role.TEXT or name in SENTENCES)
+    if isinstance(value, dict) and name == "messages":  # by the fields that they are about
+        return 0 < len(value) <= 5 and all(texts_in(told) for told in value.values())
     return name in SAYINGS and isinstance(value, list) and 0 < len(value) <= 5 and bool(texts_in(value))
 
 
