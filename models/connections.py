@@ -246,23 +246,19 @@ def its(table: str, alias: str, key: str, of: str) -> str:
     return f"LATERAL (SELECT * FROM {table} x WHERE x.{key} = {of}.{key} LIMIT 1) {alias}"  # noqa: S608 - constants
 
 
-FROM: Final = f"""
-  FROM {{source}}
- CROSS JOIN {its("connection", "c", "connection_id", "page")}
- CROSS JOIN {its("connection_sched", "s", "connection_id", "page")}
- CROSS JOIN {its("health", "h", "connection_id", "page")}
- CROSS JOIN {its("organization", "o", "organization_id", "c")}
-  LEFT JOIN {its("run", "r", "connection_id", "page")} ON TRUE
- {{order}}"""
-"""Where everything of the connections that `source` names is found."""
-
 VIEW: Final = f"""
 SELECT c.connection_id, c.organization_id, o.name, c.vendor, c.state, c.identifier, c.options,
        s.refresh_interval_secs, s.timeout_secs, c.created_at, c.updated_at, s.cred_version, s.next_due_at,
        s.requested_trigger, s.run_seq, s.crash_streak,
        r.run_seq, r.trigger, r.worker_id, r.started_at, r.deadline_at,
        {{health}}
-{FROM}"""
+  FROM {{source}}
+ CROSS JOIN {its("connection", "c", "connection_id", "page")}
+ CROSS JOIN {its("connection_sched", "s", "connection_id", "page")}
+ CROSS JOIN {its("health", "h", "connection_id", "page")}
+ CROSS JOIN {its("organization", "o", "organization_id", "c")}
+  LEFT JOIN {its("run", "r", "connection_id", "page")} ON TRUE
+ {{order}}"""  # noqa: S608 - put together from constants
 """Everything of the connections that `source` names, as `view_of` reads it; health: its columns, in their order."""
 
 _WIDTH: Final = 21

@@ -4,7 +4,7 @@ So its cost depends neither on where it lies nor on how many connections there a
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,7 +15,7 @@ from uuid import UUID
 from psycopg import Connection
 
 from classifier.vocabulary import DESCRIPTION, OWNER, HealthName, HealthStatus, ResolutionOwner, status_of
-from models.connections import FROM, VIEW, ConnectionView, view_of
+from models.connections import VIEW, ConnectionView, its, view_of
 from models.database import Statement, rows
 from models.errors import InvalidValueError
 from models.history import HEALTH_COLUMNS
@@ -69,8 +69,8 @@ class ConnectionPage:
 class ListedConnection(NamedTuple):
     """A connection of a list as JSON shows it: a shortcut to `models.representations.connection_document`.
 
-    health: that of the document. options: JSON as it is stored; it and cred_version are for whoever adds a link to
-    authorize it.
+    health: that of the document. options: JSON as it is stored, `{}` where it was not asked for; it and cred_version
+    are for whoever adds a link to authorize it.
     """
 
     document: dict[str, Any]
@@ -232,21 +232,30 @@ def list_statement(walk: str, order: Order) -> Statement:
     return Statement(VIEW.format(health=_LISTED, source=_page_of(walk, order), order=_ordered(order, "page")))
 
 
-# Ids as text, and of the rest only what a document shows: what is not fetched is neither written nor read.
+# Ids as text, and of the rest only what a document shows: what is not fetched is neither looked up, written nor read.
+# Which run is on the schedule says, status and owner follow from the name, and who asks knows the organizations' names.
 _DOCUMENTS: Final = f"""
-SELECT c.connection_id::text, c.organization_id::text, o.name, c.vendor, c.identifier, c.state,
-       s.refresh_interval_secs, s.timeout_secs, c.created_at, c.updated_at, s.next_due_at, r.run_seq, s.run_seq,
-       c.options::text, s.cred_version,
-       h.name, h.status, h.owner, nullif(h.details, '[]'::jsonb)::text, h.reason, h.rule, h.sentence, h.next_step,
-       h.retry_at, h.since, h.run_seq, h.consecutive_failures, h.cred_version < s.cred_version, h.last_success_at,
-       h.last_failure_at
-{FROM}"""
+SELECT page.connection_id::text, h.organization_id::text, h.vendor, c.identifier, h.connection_state,
+       s.refresh_interval_secs, s.timeout_secs, c.created_at, c.updated_at, s.next_due_at, s.active_seq, s.run_seq,
+       {{options}}, s.cred_version,
+       h.name, nullif(h.details, '[]'::jsonb)::text, h.reason, h.rule, h.sentence, h.next_step, h.retry_at, h.since,
+       h.run_seq, h.consecutive_failures, h.cred_version < s.cred_version, h.last_success_at, h.last_failure_at
+  FROM {{source}}
+ CROSS JOIN {its("health", "h", "connection_id", "page")}
+ CROSS JOIN {its("connection", "c", "connection_id", "page")}
+ CROSS JOIN {its("connection_sched", "s", "connection_id", "page")}
+ {{order}}"""  # noqa: S608 - put together from constants
+
+NAMES: Final = Statement("""
+SELECT organization_id::text, name FROM organization WHERE organization_id = ANY(%(organization_ids)s::uuid[])""")
+"""The names of organizations, which documents of lists come without. A name is given once and does not change."""
 
 
 @cache
-def document_statement(walk: str, order: Order) -> Statement:
-    """Return the statement of a list of documents. walk: as `walk_for` names it."""
-    return Statement(_DOCUMENTS.format(source=_page_of(walk, order), order=_ordered(order, "page")))
+def document_statement(walk: str, order: Order, with_options: bool) -> Statement:  # noqa: FBT001 - part of a cache's key
+    """Return the statement of a list of documents. walk: as `walk_for` names it; with_options: else they are `{}`."""
+    options = "c.options::text" if with_options else "'{}'::text"
+    return Statement(_DOCUMENTS.format(source=_page_of(walk, order), order=_ordered(order, "page"), options=options))
 
 
 def list_connections(
@@ -273,19 +282,36 @@ def list_connections(
 
 
 def document_query(
-    chosen: ConnectionFilter, *, order: Order, after: Place | None = None, offset: int = 0, limit: int = 50
+    chosen: ConnectionFilter,
+    *,
+    order: Order,
+    after: Place | None = None,
+    offset: int = 0,
+    limit: int = 50,
+    with_options: bool = True,
 ) -> tuple[Statement, dict[str, object]]:
-    """Return the statement of a page of documents, and its parameters. Arguments and errors: as of list_connections."""
+    """Return the statement of a page of documents, and its parameters. Arguments and errors: as of list_connections.
+
+    with_options: for whoever adds links.
+    """
     _check(chosen, order, offset, limit)
-    return document_statement(walk_for(chosen), order), list_params(chosen, order, after, offset=offset, limit=limit)
+    statement = document_statement(walk_for(chosen), order, with_options)
+    return statement, list_params(chosen, order, after, offset=offset, limit=limit)
 
 
-def document_page(found: Sequence[tuple[Any, ...]], *, order: Order, limit: int = 50) -> DocumentPage:
-    """Return the page out of the rows that its statement found.
+def unnamed(found: Sequence[tuple[Any, ...]], names: Mapping[str, str]) -> set[str]:
+    """Return the organizations of a page whose names are not known yet. found: the rows of the page's statement."""
+    return {one[_ORGANIZATION] for one in found} - names.keys()
+
+
+def document_page(
+    found: Sequence[tuple[Any, ...]], names: Mapping[str, str], *, order: Order, limit: int = 50
+) -> DocumentPage:
+    """Return the page out of the rows that its statement found. names: of the organizations, by their ids.
 
     At a third of what it takes to make views of them first: the documents are the same.
     """
-    items = [_listed_of(one) for one in found[:limit]]
+    items = [_listed_of(one, names) for one in found[:limit]]
     place = None
     if len(found) > limit:
         last = items[-1]
@@ -294,19 +320,24 @@ def document_page(found: Sequence[tuple[Any, ...]], *, order: Order, limit: int 
     return DocumentPage(items=items, after=place)
 
 
-def _listed_of(found: tuple[Any, ...]) -> ListedConnection:
+_ORGANIZATION: Final = 1
+_WORDS: Final = {name.value: (status_of(name).value, DESCRIPTION[name], OWNER[name].value) for name in HealthName}
+
+
+def _listed_of(found: tuple[Any, ...], names: Mapping[str, str]) -> ListedConnection:
     """Read the columns of _DOCUMENTS."""
     (
-        connection_id, organization_id, organization_name, vendor, identifier, state, interval, timeout, created_at,
-        updated_at, next_due_at, running, begun, options, cred_version, name, status, owner, details, reason, rule,
-        sentence, next_step, retry_at, since, run_seq, streak, superseded, last_success_at, last_failure_at,
+        connection_id, organization_id, vendor, identifier, state, interval, timeout, created_at, updated_at,
+        next_due_at, running, begun, options, cred_version, name, details, reason, rule, sentence, next_step, retry_at,
+        since, run_seq, streak, superseded, last_success_at, last_failure_at,
     ) = found  # fmt: skip
     health = None
     if name is not None:
+        status, description, owner = _WORDS[name]
         health = {
             "name": name,
             "status": status,
-            "description": DESCRIPTION[name],
+            "description": description,
             "resolution_owner": owner,
             "details": None if details is None else [detail_document(each) for each in json.loads(details)],
             "reason": reason,
@@ -324,7 +355,7 @@ def _listed_of(found: tuple[Any, ...]) -> ListedConnection:
     document = {
         "id": connection_id,
         "organization_id": organization_id,
-        "organization_name": organization_name,
+        "organization_name": names[organization_id],
         "vendor": vendor,
         "identifier": identifier,
         "state": state,

@@ -20,6 +20,7 @@ from worker.station import Station
 from worker.sync import wake
 
 KNOWN_FOR_S: Final = 1.0
+NAMED_FOR_S: Final = 60.0
 MOST_KNOWN: Final = 10_000
 
 
@@ -50,6 +51,24 @@ class KnownKeys:
     def forget(self) -> None:
         """Know none: one was revoked here, which shows at once."""
         self._found.clear()
+
+
+class KnownNames:
+    """Names of organizations by their ids, of which lists are full. now_s: a monotonic clock.
+
+    Names do not change; all are forgotten after NAMED_FOR_S all the same, should somebody have changed one by hand.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._found: dict[str, str] = {}
+        self._until_s = 0.0
+
+    def known(self) -> dict[str, str]:
+        """Return those that are known: to be added to, and not to be kept."""
+        if self._now_s() >= self._until_s or len(self._found) >= MOST_KNOWN:
+            self._found, self._until_s = {}, self._now_s() + NAMED_FOR_S
+        return self._found
 
 
 class Quotas:
@@ -113,6 +132,11 @@ class Desk:
     def known_keys(self) -> KnownKeys:
         """Keys that were looked up a moment ago."""
         return KnownKeys()
+
+    @cached_property
+    def known_names(self) -> KnownNames:
+        """Names of organizations."""
+        return KnownNames()
 
     @cached_property
     def quotas(self) -> Quotas:

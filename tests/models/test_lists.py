@@ -16,6 +16,7 @@ from models.database import rows
 from models.errors import InvalidValueError
 from models.lists import (
     DEEPEST_OFFSET,
+    NAMES,
     ConnectionFilter,
     DocumentPage,
     Order,
@@ -23,6 +24,7 @@ from models.lists import (
     document_page,
     document_query,
     list_connections,
+    unnamed,
 )
 from models.representations import connection_document
 from models.runs import FinishedRun
@@ -363,6 +365,13 @@ def test_what_is_folded_at_this_moment_is_counted_once(fresh_database_url: str) 
         assert health_counts(other)[HealthName.HEALTHY] == 9
 
 
+def test_an_empty_vendor_is_none_and_not_any(
+    world: Any, many: dict[UUID, tuple[HealthName | None, str, ConnectionState]]
+) -> None:
+    assert many
+    assert listed(world, ConnectionFilter(vendor="")) == []
+
+
 def test_documents_are_those_of_views(
     world: Any, many: dict[UUID, tuple[HealthName | None, str, ConnectionState]]
 ) -> None:
@@ -386,7 +395,10 @@ def test_documents_are_those_of_views(
 
 def documents_of(world: Any, chosen: ConnectionFilter, order: Order, *, limit: int) -> DocumentPage:
     statement, params = document_query(chosen, order=order, limit=limit)
-    return document_page(rows(world.db, statement, params), order=order, limit=limit)
+    found = rows(world.db, statement, params)
+    names = dict(rows(world.db, NAMES, {"organization_ids": list(unnamed(found, {}))}))
+    assert unnamed(found, names) == set()
+    return document_page(found, names, order=order, limit=limit)
 
 
 def json_of(document: dict[str, Any]) -> Any:

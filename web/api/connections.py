@@ -327,13 +327,22 @@ async def _listed(desk: Desk, asked: Asked, organization_id: UUID | None, *, wit
     of = {"list": "connections", "order": asked.order, "filter": str(chosen)}
     after = None if asked.cursor is None else _place(place_of(asked.cursor, of))
     statement, params = lists.document_query(
-        chosen, order=asked.order, after=after, offset=asked.offset or 0, limit=asked.limit
+        chosen,
+        order=asked.order,
+        after=after,
+        offset=asked.offset or 0,
+        limit=asked.limit,
+        with_options=with_links,
     )
     found = await desk.reading.rows(statement, params)
+    names = desk.known_names.known()
+    new = lists.unnamed(found, names)
+    if new:
+        names.update(await desk.reading.rows(lists.NAMES, {"organization_ids": list(new)}))
     total = None if asked.offset is None else await run_in_threadpool(_total, desk, chosen, asked.order)
 
     def told() -> Response:
-        part = lists.document_page(found, order=asked.order, limit=asked.limit)
+        part = lists.document_page(found, names, order=asked.order, limit=asked.limit)
         place = part.after
         following = None if place is None else cursor_of([place.connection_id, place.since], of)
         items = shown_listed(desk, part.items, with_links=with_links)
