@@ -142,7 +142,11 @@ class SeenCall(Protocol):
 
 @dataclass(slots=True)
 class Run:
-    """One run, from its entries. Times in seconds since 1970; finished_at: infinity where it is on."""
+    """One run, from its entries. Times in seconds since 1970; finished_at: infinity where it is on.
+
+    finished_at is what the product says, the time at which the transaction began that ended the run; ended_at is when
+    that came to the run's row. A transaction may end many runs, and wait before: until then a run is on for everybody.
+    """
 
     seq: int
     worker_id: str
@@ -153,6 +157,7 @@ class Run:
     started_at: float
     deadline_at: float
     finished_at: float = float("inf")
+    ended_at: float = float("inf")
     state: str = "RUNNING"
     name: str | None = None
     reason: str | None = None
@@ -401,6 +406,7 @@ class Audit:
             wrong(deed.connection_id, f"I3 run {seq} is recorded for another worker than it ran on")
         run.state, run.name, run.reason = more["state"], more["name"], more["reason"]
         run.finished_at, run.requests = seconds(more["finished_at"]), more["requests"]
+        run.ended_at = max(run.finished_at, deed.at)
         run.executions = tuple(int(number) for number in more["executions"] or ())
         self.found.runs += 1
         self.found.by_state[run.state] += 1
@@ -592,10 +598,10 @@ class _Comparison:
     def _look_at(self, execution: int, span: Sequence[SeenCall], run: Run) -> None:
         if span[0].at < run.started_at - self.slack_s:
             self.wrong(f"I3 run {run.seq} tells of what execution {execution} saw before it began")
-        late = sum(call.at > run.finished_at + self.slack_s for call in span)
+        late = sum(call.at > run.ended_at + self.slack_s for call in span)
         self.found.zombie_calls += late
         if run.state == "CANCELLED":  # whoever runs it hears of that with its next renewal
-            late = sum(call.at > run.finished_at + self.learns_within_s for call in span)
+            late = sum(call.at > run.ended_at + self.learns_within_s for call in span)
         if late and run.has_own_end:
             self.wrong(f"I1 execution {execution} went on after the verdict of run {run.seq}")
         elif late > 1:
@@ -608,7 +614,7 @@ class _Comparison:
         self.found.zombie_calls += len(span)
         if any(first - _CALLS_ON_FOR_S <= crash <= first + 4 for crash in self.crashes):
             return
-        before = any(run.finished_at < first and not run.has_own_end for run in self.order)
+        before = any(run.ended_at < first and not run.has_own_end for run in self.order)
         if not before or len(span) > 1:
             self.wrong(f"I1 execution {execution} of {len(span)} calls stands for no run")
 
@@ -616,7 +622,7 @@ class _Comparison:
         run, following = owners[earlier], owners[later]
         second = self.spans[later][0].at
         overlaps = [call.at for call in self.spans[earlier] if call.at > second]
-        if not overlaps or run is None or following is None or min(overlaps) > run.finished_at - self.slack_s:
+        if not overlaps or run is None or following is None or min(overlaps) > run.ended_at - self.slack_s:
             return
         is_zombies = following is run and len(self.spans[later]) == 1 and later not in self.claimed and run.executions
         if not is_zombies:
@@ -625,7 +631,7 @@ class _Comparison:
     def _run_at(self, at: float) -> Run | None:
         """Return the run that was on at a moment, the newest where the slack leaves a choice."""
         for run in reversed(self.order):
-            if run.started_at - self.slack_s <= at <= run.finished_at + self.slack_s:
+            if run.started_at - self.slack_s <= at <= run.ended_at + self.slack_s:
                 return run
         return None
 

@@ -65,6 +65,8 @@ ASKED_FOR: Final = 1.1
 SEEN_AFTER_S: Final = 0.5
 """So long after a call it certainly stands in the vendor's log."""
 LATELY_S: Final = 90.0
+QUEUE_LIMIT: Final = 200
+"""A tenth of the usual, as `rehint_after_s` is: a queue that takes longer than that to empty holds most hints twice."""
 POISONS: Final = ("swallow_exceptions", "wait_in_c", "hold_the_interpreter", "exit_at_once")
 
 
@@ -239,6 +241,7 @@ class Soak:
             finally:
                 self._end_all()
             self._judge()
+            self.fleet.close()
             self.outside.close()
             return 1 if self.found.wrong else 0
 
@@ -256,6 +259,7 @@ class Soak:
                 "degraded_after_s": DEGRADED_AFTER_S,
                 "rehint_after_s": REHINT_AFTER_S,
                 "dispatch_interval_s": 0.5,
+                "queue_limit": QUEUE_LIMIT,
                 "concurrency": 64,
                 "database_pool": 8,
                 "drain_s": 0,
@@ -597,14 +601,28 @@ class Soak:
             )
             yield f"connections to PostgreSQL: at most {first} in the first half, {second} in the second"
         pressed = self.fleet.felt[True] / max(1, self.fleet.felt.total())
-        cost_ms = tree_cpu_s(os.getpid()) / max(1, found.runs) * 1000
-        yield f"CPU, PostgreSQL's and the soak's own included: {cost_ms:.1f} ms a run"
+        yield from self._costs()
         yield f"the machine had more to do than it could in {pressed:.0%} of the time"
         yield f"programs {len(self.fleet.members)}, their ends: {dict(self.fleet.ends)}"
         for invariant, count in by_invariant.items():
             yield f"  {invariant} broken {count} times:"
             yield from itertools.islice((f"    {one[:400]}" for one in found.wrong if one[:2] == invariant), 5)
         yield f"VIOLATED after {time.time() - self.began:.0f} s" if found.wrong else "all invariants hold"
+
+    def _costs(self) -> Iterator[str]:
+        """Tell what a run cost, and whom."""
+        whole_s, soak_s = tree_cpu_s(os.getpid()), time.process_time()
+        programs_s, outside_s = tree_cpu_s(*self.fleet.roots), tree_cpu_s(self.outside.pid)
+        costs = {
+            "workers and beats": programs_s,
+            "PostgreSQL and Redis": whole_s - soak_s - programs_s - outside_s,
+            "the vendor": outside_s,
+            "the soak itself": soak_s,
+        }
+        runs = max(1, self.found.runs)
+        split = ", ".join(f"{whose} {spent_s / runs * 1000:.1f}" for whose, spent_s in costs.items())
+        span_s = time.time() - self.began
+        yield f"CPU: {whole_s / runs * 1000:.1f} ms a run ({split}); {runs / span_s:.0f} runs a second"
 
     def _tell_story(self, db: psycopg.Connection[Any]) -> None:
         """Tell all that is known of the first connection whose invariant was broken, in order."""
