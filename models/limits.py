@@ -21,6 +21,8 @@ from models.database import Statement, affected, rows
 from models.errors import InvalidValueError
 
 BUCKETS: Final = 50
+SPARE_SHARE: Final = 20
+"""Of what is left, so many times as much as one may take to spare: what a process takes and does not spend is lost."""
 LATE_SHARE: Final = 0.06
 """By this part of a period, one request may reach the vendor later after it was granted than another."""
 _PAUSE_MS: Final = 0
@@ -29,7 +31,7 @@ _PAUSE_MS: Final = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """What was granted. wait_s: when to ask again for what was not; 0 where everything was granted.
+    """What was granted. wait_s: when to ask again for what was not; 0 where all was granted that was wanted.
 
     held_up_s: how long others were in the way before it was granted, at the least.
     """
@@ -59,7 +61,8 @@ WITH rate AS (
    WHERE c.found = cardinality(%(per_ms)s::bigint[])
 ), free AS MATERIALIZED (
   SELECT a.*, k.kept,
-         CASE WHEN a.per_ms = {_PAUSE_MS} THEN CASE WHEN a.paused_until > a.at THEN 0 ELSE %(want)s END
+         CASE WHEN a.per_ms = {_PAUSE_MS} THEN CASE WHEN a.paused_until > a.at THEN 0
+                                             ELSE %(want)s + {SPARE_SHARE}::bigint * %(spare)s END
               ELSE greatest(0, a.most - (SELECT sum(n) FROM unnest(k.kept) AS n)) END AS tokens
     FROM aged a CROSS JOIN LATERAL (
       SELECT CASE WHEN a.bucket < a.was
@@ -68,7 +71,8 @@ WITH rate AS (
                   ELSE array_fill(0, ARRAY[(a.bucket - a.was)::integer])
                        || a.counts[1 : {BUCKETS + 1} - (a.bucket - a.was)::integer] END AS kept) k
 ), grantable AS MATERIALIZED (
-  SELECT least(%(want)s, min(tokens))::bigint AS tokens, count(*) AS found,
+  SELECT least(%(want)s + least(%(spare)s, greatest(0, min(tokens) - %(want)s) / {SPARE_SHARE}), min(tokens))::bigint
+           AS tokens, count(*) AS found,
          max(CASE WHEN f.per_ms = {_PAUSE_MS} THEN extract(epoch FROM f.paused_until - f.at)
                   WHEN f.tokens < %(want)s THEN
                     (f.bucket + {BUCKETS + 2} - (SELECT max(i) FROM generate_subscripts(f.kept, 1) AS i
@@ -91,9 +95,12 @@ SELECT %(scope_key)s, per_ms FROM unnest(%(per_ms)s::bigint[]) AS per_ms ORDER B
 ON CONFLICT DO NOTHING""")
 
 
-def reserve(db: Connection[Any], scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1) -> Reservation:
+def reserve(
+    db: Connection[Any], scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1, spare: int = 0
+) -> Reservation:
     """Take up to `want` requests out of every rate of a scope at once, or none.
 
+    spare: up to so many more are taken while there is plenty, a SPARE_SHARE-th of what is left at the most;
     scope_key: whom the vendor counts (`acme`, or `acme/<connection>`); rates: (limit, per_s), all of which hold. Take a
     chunk for a second at most, in a transaction of its own: its rows are locked until that ends. What is not used of a
     chunk is lost. Raises InvalidValueError for a rate that is not positive.
@@ -108,13 +115,14 @@ def reserve(db: Connection[Any], scope_key: str, rates: Sequence[tuple[int, floa
         "width_us": [max(1, round(per_ms * 1000 * (1 + LATE_SHARE) / BUCKETS)) for per_ms in asked],
         "most": list(asked.values()),
         "want": max(0, want),
+        "spare": max(0, spare),
     }
     found, granted, wait_s, held_up_s = rows(db, _RESERVE, params)[0]
     if found < len(asked):
         affected(db, _MAKE_ROWS, params)
         _, granted, wait_s, held_up_s = rows(db, _RESERVE, params)[0]
     if granted >= want:
-        return Reservation(granted=want, wait_s=0.0, held_up_s=held_up_s)
+        return Reservation(granted=granted, wait_s=0.0, held_up_s=held_up_s)
     return Reservation(granted=granted, wait_s=max(0.001, wait_s or 0.0), held_up_s=held_up_s)
 
 

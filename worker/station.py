@@ -61,10 +61,10 @@ class SharedLimits:
 
     database: Database
 
-    def reserve(self, scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1) -> Reservation:
+    def reserve(self, scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1, spare: int = 0) -> Reservation:
         """Take tokens out of every rate of the scope."""
         with self.database.transaction() as db:
-            return limits.reserve(db, scope_key, rates, want)
+            return limits.reserve(db, scope_key, rates, want, spare)
 
     def pause(self, scope_key: str, for_s: float) -> None:
         """Grant nothing in the scope for so long."""

@@ -21,6 +21,19 @@ def test_a_whole_limit_may_go_at_once_and_no_more(db: Db) -> None:
     assert 55 < third.wait_s < 65
 
 
+def test_what_is_taken_to_spare_is_a_small_part_of_what_is_left(db: Db) -> None:
+    """Who has little left to share may hold back none of it: what a process does not spend is lost to all."""
+    rates = [(100, 60.0)]
+    assert limits.reserve(db, "a", rates, 2, 3).granted == 2 + 3
+    assert limits.reserve(db, "a", rates, 1, 50).granted == 1 + (95 - 1) // limits.SPARE_SHARE
+    assert limits.reserve(db, "a", rates, 80, 5).granted == 80
+    last = limits.reserve(db, "a", rates, 5, 50)
+    assert (last.granted, last.wait_s) == (5, 0)
+    assert limits.reserve(db, "a", rates, 50, 50).granted == 100 - 5 - 5 - 80 - 5
+    limits.pause(db, "a", 30)
+    assert limits.reserve(db, "a", rates, 1, 50).granted == 0
+
+
 def test_scopes_do_not_meet(db: Db) -> None:
     assert limits.reserve(db, "a", [(1, 60.0)]).granted == 1
     assert limits.reserve(db, "b", [(1, 60.0)]).granted == 1

@@ -6,9 +6,10 @@ by a slow handshake) does not spend in one window what was counted in another. T
 longer by that hold and half as much (`models.limits`): by the one for tokens that are spent late, by the other for the
 way to the vendor.
 
-Where a vendor allows many in a second, several are taken at once, for the runs of this process that wait for one. What
-is not spent within the hold is lost: under-use, never over-use. So where tokens are scarce, as many are taken as there
-are runs that wait, and one thread of a process asks for all of them.
+Where a vendor allows many in a second, several are taken at once: for the runs of this process that wait for one, and
+some to spare. What is not spent within the hold, or dies with its process, is lost: under-use, never over-use. So one
+takes to spare a small part of what is left, which the store alone knows, and nothing where tokens were scarce of late;
+and one thread of a process asks for all of its runs.
 """
 
 import re
@@ -35,7 +36,7 @@ _MANY_SCOPES: Final = 1024
 
 
 class Reservation(Protocol):
-    """What a store granted. granted: tokens, 0 to want; wait_s: until asking again for the rest makes sense."""
+    """What a store granted. granted: tokens, 0 to want and spare; wait_s: until asking for the rest makes sense."""
 
     @property
     def granted(self) -> int:
@@ -53,8 +54,8 @@ class Reservation(Protocol):
 class LimitStore(Protocol):
     """Counts over all workers. scope_key names whom the vendor counts: one connection's account, or all our calls."""
 
-    def reserve(self, scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1) -> Reservation:
-        """Take up to want tokens. rates: (limit, per_s), all of which hold."""
+    def reserve(self, scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1, spare: int = 0) -> Reservation:
+        """Take up to want tokens, and to spare where plenty is left. rates: (limit, per_s), all of which hold."""
 
     def pause(self, scope_key: str, for_s: float) -> None:
         """Let nobody pass for so long."""
@@ -123,11 +124,12 @@ class TokenPurse:
             scope.held = _Held(scope.held.tokens - 1, scope.held.until)
             return scope.held.until
 
-    def share(self, scope_key: str, most: int) -> int:
-        """Return how many tokens to ask for: where they are scarce, no more than are wanted at this moment."""
+    def share(self, scope_key: str, most: int) -> tuple[int, int]:
+        """Return how many tokens are wanted at this moment, and how many to spare: none where they are scarce."""
         with self._lock:
             scope = self._scopes[scope_key]
-            return most if scope.scarce_until <= monotonic() else max(1, min(most, scope.waiting))
+            want = max(1, min(most, scope.waiting))
+            return want, most - want if scope.scarce_until <= monotonic() else 0
 
     def put(self, scope_key: str, tokens: int, until: float) -> None:
         """Hold tokens for a while. What is held already is held no longer than before, so it is given up."""
@@ -249,7 +251,8 @@ class Limiter:
 
     def _reserved(self) -> float:
         asked_at = monotonic()
-        reservation = self._store.reserve(self.scope_key, self._asked, self._purse.share(self.scope_key, self._chunk))
+        want, spare = self._purse.share(self.scope_key, self._chunk)
+        reservation = self._store.reserve(self.scope_key, self._asked, want, spare)
         good_until = asked_at + reservation.held_up_s + self._hold_s if self._asked else _FOR_EVER
         if reservation.wait_s:
             self._purse.dry(self.scope_key, reservation.wait_s, self._scarce_s)

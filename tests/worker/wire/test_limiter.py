@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.limits import LATE_SHARE
+from models.limits import LATE_SHARE, SPARE_SHARE
 from tests.worker.wire.conftest import OpenRun
 from tests.worker.wire.faults import FaultServer
 from vendors.definition import Limits, Rate
@@ -52,15 +52,15 @@ class WindowStore:
 
     clock: Clock
     grants: list[float] = field(default_factory=list)
-    asked: list[tuple[Sequence[tuple[int, float]], int]] = field(default_factory=list)
+    asked: list[tuple[Sequence[tuple[int, float]], int, int]] = field(default_factory=list)
     pauses: list[tuple[str, float]] = field(default_factory=list)
     paused_until: float = 0.0
 
-    def reserve(self, scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1) -> Granted:
-        self.asked.append((rates, want))
+    def reserve(self, scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1, spare: int = 0) -> Granted:
+        self.asked.append((rates, want, spare))
         if self.paused_until > self.clock.now_s:
             return Granted(0, self.paused_until - self.clock.now_s)
-        free, wait_s = want, 0.0
+        free, wait_s = want + SPARE_SHARE * spare, 0.0
         for limit, per_s in rates:
             window_s = per_s * (1 + LATE_SHARE)
             recent = [at for at in self.grants if at > self.clock.now_s - window_s]
@@ -69,8 +69,9 @@ class WindowStore:
                 wait_s = max(wait_s, recent[-min(limit, len(recent))] + window_s - self.clock.now_s)
         if free <= 0:
             return Granted(0, wait_s + 1e-6)
-        self.grants += [self.clock.now_s] * free
-        return Granted(free, wait_s + 1e-6 if free < want else 0.0)
+        granted = min(free, want + min(spare, max(0, free - want) // SPARE_SHARE))
+        self.grants += [self.clock.now_s] * granted
+        return Granted(granted, wait_s + 1e-6 if granted < want else 0.0)
 
     def pause(self, scope_key: str, for_s: float) -> None:
         self.pauses.append((scope_key, for_s))
@@ -133,12 +134,12 @@ def test_fast_limits_are_taken_in_chunks_and_slow_ones_one_by_one(clock: Clock) 
     fast, store = made(clock, Limits(rates=(Rate(limit=600, per_s=60.0),)))
     for _ in range(20):
         fast.take(Budget(60, clock=clock), clock.sleep)
-    assert [want for _, want in store.asked] == [10, 10]
+    assert [(want, spare) for _, want, spare in store.asked] == [(1, 9)] * 2
     assert store.asked[0][0] == ((600, 60.0),)
     slow, store = made(clock, Limits(rates=(Rate(limit=2, per_s=1.0),)))
     for _ in range(2):
         slow.take(Budget(60, clock=clock), clock.sleep)
-    assert store.asked == [(((2, 1.0),), 1), (((2, 1.0),), 1)]
+    assert store.asked == [(((2, 1.0),), 1, 0)] * 2
 
 
 def test_held_tokens_are_not_spent_late(clock: Clock) -> None:
@@ -165,8 +166,8 @@ def test_a_store_that_answers_too_late_has_its_token_lost_and_is_asked_again(clo
     answers_s = iter([0.5, 0.0])
 
     class SlowStore(WindowStore):
-        def reserve(self, scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1) -> Granted:
-            granted = WindowStore.reserve(self, scope_key, rates, want)
+        def reserve(self, scope_key: str, rates: Sequence[tuple[int, float]], want: int = 1, spare: int = 0) -> Granted:
+            granted = WindowStore.reserve(self, scope_key, rates, want, spare)
             clock.sleep(next(answers_s))
             return granted
 
@@ -179,11 +180,11 @@ def test_where_tokens_are_scarce_no_more_are_taken_than_runs_wait(clock: Clock) 
     """What a process takes and does not spend is lost to all the others."""
     limiter, store = made(clock, Limits(rates=(Rate(limit=600, per_s=60.0),)))
     budget = Budget(600, clock=clock)
-    store.grants = [clock.now_s - 62] * 595
+    store.grants = [clock.now_s - 62] * 600
+    limiter.take(budget, clock.sleep)  # once the old ones count no longer
+    clock.sleep(2)
     limiter.take(budget, clock.sleep)
-    clock.sleep(2)  # the four that were held are lost, and the old ones count no longer
-    limiter.take(budget, clock.sleep)
-    assert [want for _, want in store.asked] == [10, 1]
+    assert [(want, spare) for _, want, spare in store.asked] == [(1, 9), (1, 0), (1, 0)]
 
 
 def test_one_thread_of_a_process_asks_for_all_that_wait() -> None:
@@ -192,11 +193,13 @@ def test_one_thread_of_a_process_asks_for_all_that_wait() -> None:
     wants: list[int] = []
 
     class Store:
-        def reserve(self, _scope_key: str, _rates: Sequence[tuple[int, float]], want: int = 1) -> Granted:
-            wants.append(want)
+        def reserve(
+            self, _scope_key: str, _rates: Sequence[tuple[int, float]], want: int = 1, spare: int = 0
+        ) -> Granted:
+            wants.append(want + spare)
             asked.set()
             assert may_answer.wait(30)
-            return Granted(want, 0.0)
+            return Granted(want + spare, 0.0)
 
         def pause(self, scope_key: str, for_s: float) -> None:
             """Nobody does."""
