@@ -36,6 +36,9 @@ DRILLS: Final = {
     "watchdog": "test_ladder.py -k waits",
     "dead-man": "test_ladder.py -k interpreter",
     "limit": "test_limits.py",
+    "reapers-lease": "test_postgres.py -k frozen_postgresql",
+    "conflict": "test_postgres.py -k costs_a_second_try",
+    "probe": "test_redis.py -k cannot_be_used",
 }
 
 

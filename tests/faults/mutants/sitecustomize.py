@@ -89,6 +89,39 @@ MUTANTS: Final[dict[str, tuple[Cut, ...]]] = {
     "database-away": (("worker.observe", "    if is_database_away(error):\n", "    if False:\n"),),
     "ended-as": (("worker.run", "runs.ended_as(db, run.key) is state", "False"),),
     "hold-back": (("worker.dispatcher", "        if time.monotonic() < self._held_until:\n", "        if False:\n"),),
+    "reapers-lease": (
+        ("models.runs", "   WHERE %(reaper)s::uuid IS NULL OR EXISTS (\n", "   WHERE TRUE OR EXISTS (\n"),
+        ("worker.dispatcher", "        if time.monotonic() < self._held_until:\n", "        if False:\n"),
+    ),
+    "unattended": (("worker.process", "for key in station.attendance.unattended(current):\n", "for key in ():\n"),),
+    "probe": (("worker.dispatcher", "                self._hints.probe()\n", "                pass\n"),),
+    "conflict": (
+        (
+            "worker.observe",
+            "        except CONFLICT:\n            if pause_s is None:\n",
+            "        except CONFLICT:\n            if True:\n",
+        ),
+    ),
+    "claim-waits": (
+        (
+            "models.runs",
+            "    if seen is None:\n        return None\n    is_limited",
+            "    if seen is None or seen[0] is None:\n        return None\n    is_limited",
+        ),
+    ),
+    "neighbours": (
+        (
+            "worker.watchdog",
+            "            self._station.in_flight.stop_all(StopReason.NEIGHBOUR_STUCK)\n            with",
+            "            import time; time.sleep(0.5)\n            with",
+        ),
+        (
+            "worker.watchdog",
+            "        self._exit(EXIT_STUCK)\n",
+            "        import time; time.sleep(2); self._exit(EXIT_STUCK)\n",
+        ),
+        ("worker.watchdog", "            self._station.lease.abandon()\n", ""),
+    ),
     "supersede": (("worker.run", "    if station.in_flight.supersede(run.key):\n", "    if False:\n"),),
     "limit": (("models.limits", "greatest(0, a.most - (SELECT sum(n) FROM unnest(k.kept) AS n))", "a.most"),),
     "limiter-full": (
