@@ -8,8 +8,8 @@ way to the vendor.
 
 Where a vendor allows many in a second, several are taken at once: for the runs of this process that wait for one, and
 some to spare. What is not spent within the hold, or dies with its process, is lost: under-use, never over-use. So one
-takes to spare a small part of what is left, which the store alone knows, and nothing where tokens were scarce of late;
-and one thread of a process asks for all of its runs.
+takes to spare what it may spend, by what it spent of the last, but a small part of what is left, which the store alone
+knows, and nothing where tokens were scarce of late; and one thread of a process asks for all of its runs.
 """
 
 import re
@@ -67,14 +67,17 @@ class _Held(NamedTuple):
 
 
 class _Scope:
-    """What a process knows of one scope. waiting: runs that want a token now; asking: held by the one that asks."""
+    """What a process knows of one scope.
 
-    __slots__ = ("asking", "dry_until", "held", "paused_until", "scarce_until", "waiting")
+    waiting: runs that want a token now; asking: held by the one that asks; taken: tokens that the last grant brought.
+    """
+
+    __slots__ = ("asking", "dry_until", "held", "paused_until", "scarce_until", "taken", "waiting")
 
     def __init__(self) -> None:
         self.asking = threading.Lock()
         self.held = _Held(0, 0.0)
-        self.waiting = 0
+        self.waiting = self.taken = 0
         self.paused_until = self.dry_until = self.scarce_until = 0.0
 
     def is_idle(self, now: float) -> bool:
@@ -125,16 +128,23 @@ class TokenPurse:
             return scope.held.until
 
     def share(self, scope_key: str, most: int) -> tuple[int, int]:
-        """Return how many tokens are wanted at this moment, and how many to spare: none where they are scarce."""
+        """Return how many tokens are wanted at this moment, and how many to spare: none where they are scarce.
+
+        To spare are twice as many as were spent of the last grant while it was good or shortly after: a process that
+        makes a call now and then loses hardly more than it uses, however much its limit allows.
+        """
         with self._lock:
-            scope = self._scopes[scope_key]
+            scope, now = self._scopes[scope_key], monotonic()
             want = max(1, min(most, scope.waiting))
-            return want, most - want if scope.scarce_until <= monotonic() else 0
+            if scope.scarce_until > now or now > scope.held.until + _LONGEST_HOLD_S:
+                return want, 0
+            return want, min(most - want, 2 * (scope.taken - scope.held.tokens))
 
     def put(self, scope_key: str, tokens: int, until: float) -> None:
-        """Hold tokens for a while. What is held already is held no longer than before, so it is given up."""
+        """Hold what a grant brought besides the one that is spent. What is held already is given up: it ends sooner."""
         with self._lock:
-            self._scope(scope_key).held = _Held(tokens, until)
+            scope = self._scope(scope_key)
+            scope.held, scope.taken = _Held(tokens, until), tokens + 1
 
     def dry(self, scope_key: str, for_s: float, scarce_s: float) -> None:
         """Remember that the store has nothing left for so long, and that tokens are scarce for somewhat longer."""
@@ -258,10 +268,9 @@ class Limiter:
             self._purse.dry(self.scope_key, reservation.wait_s, self._scarce_s)
         if not reservation.granted:
             return max(0.001, reservation.wait_s)
-        if monotonic() > good_until:
+        if monotonic() > good_until and self._longest_wait_s:  # who waits for nothing has no call to make that late
             return 0.001  # the answer came too late to be used: lost
-        if reservation.granted > 1:
-            self._purse.put(self.scope_key, reservation.granted - 1, good_until)
+        self._purse.put(self.scope_key, reservation.granted - 1, good_until)
         self._good_until = good_until
         return 0.0
 
