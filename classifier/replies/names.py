@@ -171,7 +171,7 @@ def sort_of(name: str) -> Sort:  # noqa: C901, PLR0911, PLR0912 - one line and o
             return Sort.FAULT_CODE
         if _BLAMES.match(plain) is not None:
             return Sort.BLAME
-        if plain.endswith(("error", "fault", "exception")):
+        if plain.endswith(("error", "fault", "exception")) and not plain.endswith("default"):
             return Sort.FAULT
         if complains_of_code(name):
             return Sort.BLAME

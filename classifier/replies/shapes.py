@@ -135,7 +135,13 @@ def _is_done_in_part(top: Top) -> bool:
     """Return whether the call was done, so that errors tell what went wrong of it in part."""
     if any(str(top.members.get(flag, "")).lower() == "warning" for flag in WORD_FLAGS):
         return True
-    return any(top.members.get(flag) is True for flag in FALSE_FLAGS)
+    if any(top.members.get(flag) is True for flag in FALSE_FLAGS):
+        return True
+    return any(name in _DONE_TO and isinstance(value, list) and value for name, value in top.members.items())
+
+
+_DONE_TO: Final = words("added updated created deleted removed succeeded changed processed imported")
+"""Lists of what the call was done to."""
 
 
 def _is_a_things_own(top: Top, name: str, value: object) -> bool:
@@ -473,7 +479,7 @@ def _in_member(top: Top, name: str, value: object, *, depth: int, is_alone: bool
         return None
     if name in WRAPPERS or name.endswith(WRAPPER_ENDS):
         return _in_wrapper(value, depth=depth)
-    if name.endswith(("error", "fault", "exception")) and name not in ERROR_MEMBERS:
+    if name.endswith(("error", "fault", "exception")) and name not in ERROR_MEMBERS and not name.endswith("default"):
         return value if top.strangers <= 1 and "last" not in name and _has_message(value) else None
     if (name in _HOLDERS or (is_alone and name not in NO_WRAPPERS)) and not top.says_ok:
         return _in_holder(value, depth=depth, lacks_data=top.lacks_data)

@@ -338,6 +338,10 @@ def test_a_host_that_never_saw_the_credentials_says_nothing_about_them(status: i
         pytest.param({"error_rate": 0.1, "errors": 3, "requests": 30}, id="a count"),
         pytest.param(["error", "warning", "info"], id="a list of words"),
         pytest.param(b')]}\'\n[{"id": 1, "status": "error"}]', id="behind a guard against script tags"),
+        pytest.param(
+            {"default": {"id": "A", "type": "reference", "summary": "Mine"}}, id="what is no fault but default"
+        ),
+        pytest.param({"added": ["a1"], "errors": ["b2 - mac invalid"], "updated": ["c3"]}, id="done in part"),
     ],
 )
 def test_a_record_that_talks_of_errors_is_no_failure(body: object) -> None:
