@@ -37,8 +37,7 @@ DRILLS: Final = {
     "dead-man": "test_ladder.py -k interpreter",
     "limit": "test_limits.py",
     "reapers-lease": "test_postgres.py -k frozen_postgresql",
-    "conflict": "test_postgres.py -k costs_a_second_try",
-    "probe": "test_redis.py -k cannot_be_used",
+    "conflict": "test_postgres.py -k held_for_longer",
 }
 
 

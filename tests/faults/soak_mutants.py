@@ -67,6 +67,7 @@ FAULTS_FOR: Final[dict[str, str]] = {
     "ended-as": "answers_lost,postgres_crashed",
     "hold-back": "postgres_crashed,postgres_frozen",
     "reapers-lease": "postgres_frozen",
+    "reapers-lease+hold-back": "postgres_frozen",
     "unattended": "answers_lost",
     "probe": "redis_full,triggered",
     "conflict": "triggered_while_running,credentials_changed_while_running",
@@ -82,6 +83,9 @@ FAULTS_FOR: Final[dict[str, str]] = {
 BEHIND: Final[dict[str, str]] = {
     "one-at-a-time": "the tables refuse the second run, which a traceback shows; with both gone: one-at-a-time+index",
     "skip-locked": "likewise; skip-locked+index",
+    "probe": "Redis counts as back whenever nothing is due; what is due then is run degraded_after_s late, and is run",
+    "claim-waits": "its hint is given again after rehint_after_s",
+    "conflict": "nobody but a person locks what a page needs",
     "self-stop": "the next renewal cuts the call under way and all that follow; with both gone: self-stop+abort",
 }
 """Guards with a second one behind them, which may hide that the first is gone."""

@@ -26,6 +26,16 @@ _OF_SELF_STOP: Final[Cut] = (
     "    if entry.stop is not None:\n",
     "    return\n    if entry.stop is not None:\n",
 )
+_OF_REAPERS_LEASE: Final[Cut] = (
+    "models.runs",
+    "   WHERE %(reaper)s::uuid IS NULL OR EXISTS (\n",
+    "   WHERE TRUE OR EXISTS (\n",
+)
+_OF_HOLDING_BACK: Final[Cut] = (
+    "worker.dispatcher",
+    "        if time.monotonic() < self._held_until:\n",
+    "        if False:\n",
+)
 # Whoever asks is told that the run is his.
 _OF_PAGES: Final[Cut] = (
     "models.records",
@@ -88,11 +98,9 @@ MUTANTS: Final[dict[str, tuple[Cut, ...]]] = {
     "degraded": (("worker.dispatcher", "            self._run_without_redis()\n", "            pass\n"),),
     "database-away": (("worker.observe", "    if is_database_away(error):\n", "    if False:\n"),),
     "ended-as": (("worker.run", "runs.ended_as(db, run.key) is state", "False"),),
-    "hold-back": (("worker.dispatcher", "        if time.monotonic() < self._held_until:\n", "        if False:\n"),),
-    "reapers-lease": (
-        ("models.runs", "   WHERE %(reaper)s::uuid IS NULL OR EXISTS (\n", "   WHERE TRUE OR EXISTS (\n"),
-        ("worker.dispatcher", "        if time.monotonic() < self._held_until:\n", "        if False:\n"),
-    ),
+    "hold-back": (_OF_HOLDING_BACK,),
+    "reapers-lease": (_OF_REAPERS_LEASE,),
+    "reapers-lease+hold-back": (_OF_REAPERS_LEASE, _OF_HOLDING_BACK),
     "unattended": (("worker.process", "for key in station.attendance.unattended(current):\n", "for key in ():\n"),),
     "probe": (("worker.dispatcher", "                self._hints.probe()\n", "                pass\n"),),
     "conflict": (
@@ -109,6 +117,7 @@ MUTANTS: Final[dict[str, tuple[Cut, ...]]] = {
             "    if seen is None or seen[0] is None:\n        return None\n    is_limited",
         ),
     ),
+    # With what a slow database does added: seconds lie between the end of the neighbours' records and of the process.
     "neighbours": (
         (
             "worker.watchdog",
