@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +14,9 @@ from models.counts import health_counts
 from models.vocabulary import RunState, Trigger
 from simulator.server import Simulator
 from tests.worker.conftest import connect, settings_of
-from worker.app import asks_for_prefork, make_app, use_prefork
+from vendors.errors import UnknownVendorError
+from worker.app import _WorkerLife, asks_for_prefork, make_app, use_prefork
+from worker.dispatcher import Reaper
 from worker.station import Station
 
 
@@ -38,6 +41,33 @@ def sync(app: Celery, *args: object, **kwargs: object) -> None:
 def run_states(station: Station) -> list[tuple[str, str]]:
     with station.database.transaction() as db:
         return db.execute(b"SELECT state, trigger FROM run_history ORDER BY run_seq").fetchall()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        pytest.param(UnknownVendorError("acme", ("plain",)), "acme", id="what is wrong with a file of the operator's"),
+        pytest.param(FileNotFoundError(2, "No such file", "/etc/ca.pem"), "/etc/ca.pem", id="a file that is not there"),
+    ],
+)
+def test_a_worker_that_cannot_load_what_every_run_needs_says_why_and_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, told: str
+) -> None:
+    """It would else begin runs, and fail each of them."""
+
+    def refuse(_self: Station) -> None:
+        raise error
+
+    made = Station.of(settings_of())
+    monkeypatch.setattr(made.control, "check", lambda: None)
+    monkeypatch.setattr(Station, "warm_up", refuse)
+    monkeypatch.setattr(Station, "of", lambda _settings: made)
+    worker = _WorkerLife(make_app(made.settings), made, Reaper(made))
+    with pytest.raises(SystemExit) as ended:
+        worker._start(sender=SimpleNamespace(app=worker._app))
+    assert ended.value.code == 1
+    assert told in capsys.readouterr().err
+    made.close()
 
 
 @pytest.mark.parametrize(
