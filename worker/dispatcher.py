@@ -81,6 +81,10 @@ class Reaper:
         reaped = 0
         while True:
             with self._station.control.transaction() as db:
+                # Asked once the server has answered, and before anything is put back: one that stood still for nearly a
+                # lease let those leases end that were renewed longest before, and this one's was not among them.
+                if self._station.lease.was_late(self._station.settings.lease_s / 2):
+                    return reaped
                 batch = runs.reap(db, reaper=identity, held_for_s=self._station.settings.lease_s / 2)
             for run in batch:
                 log.warning("run.reaped", connection_id=str(run.connection_id), run_seq=run.run_seq, reason=run.reason)

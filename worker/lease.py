@@ -31,6 +31,7 @@ class Lease:
         self._identity = RawArray("c", 16)
         self._trusted_until = RawValue("d", 0.0)
         self._is_abandoned = False
+        self._answered_at = self._late_at = float("-inf")
         self._take_identity(uuid4())
 
     def _take_identity(self, worker_id: UUID) -> None:
@@ -82,7 +83,16 @@ class Lease:
         with database.transaction() as db:
             runs.retire_worker(db, self.worker_id)
 
+    def was_late(self, within_s: float) -> bool:
+        """Say whether the database was silent for half a lease lately: leases of the living may have ended by that."""
+        now = time.monotonic()
+        return now - self._answered_at > self.lease_s / 2 or now - self._late_at < within_s
+
     def _trust_from(self, asked_at: float) -> None:
+        now = time.monotonic()
+        if float("-inf") < self._answered_at < now - self.lease_s / 2:
+            self._late_at = now
+        self._answered_at = now
         self._trusted_until.value = asked_at + self.lease_s * (1 - TRUST_MARGIN)
 
 

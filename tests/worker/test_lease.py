@@ -1,10 +1,12 @@
 import time
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 
 from models.errors import DatabaseUnreachableError
 from tests.worker.conftest import settings_of
+from worker import lease as lease_module
 from worker.lease import RENEWALS_PER_LEASE, TRUST_MARGIN, Lease, renewal_interval_s
 from worker.station import Station
 
@@ -95,3 +97,27 @@ def test_a_drain_is_seen_by_children_that_were_forked_before() -> None:
     station.after_fork()
     flag.set()
     assert station.draining.is_set()
+
+
+@pytest.mark.parametrize(
+    ("silent_for_s", "ago_s", "late"),
+    [
+        pytest.param(5.0, 0.0, False, id="renewed as ever"),
+        pytest.param(15.0, 0.0, True, id="the answer has just come, and late"),
+        pytest.param(15.0, 9.0, True, id="it came late half a lease ago"),
+        pytest.param(15.0, 11.0, True, id="and nothing came since"),
+    ],
+)
+def test_a_database_that_was_silent_for_half_a_lease_is_remembered(
+    monkeypatch: pytest.MonkeyPatch, silent_for_s: float, ago_s: float, late: bool
+) -> None:
+    """Others' leases may have ended by that, and ours just not: their workers live."""
+    now = 1000.0
+    monkeypatch.setattr(lease_module, "time", SimpleNamespace(monotonic=lambda: now))
+    made = Lease(lease_s=20)
+    made._trust_from(now)
+    assert not made.was_late(10)
+    now += silent_for_s
+    made._trust_from(now)
+    now += ago_s
+    assert made.was_late(10) is late
