@@ -115,7 +115,10 @@ def hot(connection_id: UUID) -> dict[str, tuple[Statement, dict[str, Any]]]:
         "reap": (runs._REAP, {"limit": 500, "reaper": None, "held_for_s": 0.0}),
         "land": (records._COMPARE, page),
         "end a pass": (records._END_PASS, {**page, "whole": bytes(32)}),
-        "reserve": (limits._RESERVE, {"scope_key": "s", "per_ms": [0], "width_us": [1], "most": [1], "want": 1}),
+        "reserve": (
+            limits._RESERVE,
+            {"scope_key": "s", "per_ms": [0], "width_us": [1], "most": [1], "want": 1, "spare": 1},
+        ),
         "checks: what waits": (checks._QUEUES, {"rehint_after_s": 60.0, "most": checks.COUNTED}),
         "checks: orphans": (checks._ORPHANS, {"patience_s": 30.0, "most": checks.COUNTED, "listed": 10}),
         "checks: stuck runs": (checks._STUCK, {"patience_s": 30.0, "listed": 10}),
