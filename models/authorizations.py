@@ -320,15 +320,17 @@ def list_lapsing(
     organization_id: UUID | None = None,
     after: Lapsing | None = None,
     limit: int = 50,
+    is_ahead: bool = False,
 ) -> list[Lapsing]:
     """Return connections whose access ends within so long, or has ended, the soonest first.
 
-    after: the last one of the page before.
+    after: the last one of the page before; is_ahead: begin with what has not ended yet, where no page is before.
     """
+    begin = "now" if is_ahead else "-infinity"  # words of PostgreSQL's own, so that the walk begins there in the index
     params = {
         "within_s": within.total_seconds(),
         "organization_id": organization_id,
-        "after_at": "-infinity" if after is None else after.lapses_at,
+        "after_at": begin if after is None else after.lapses_at,
         "after_id": _FIRST_ID if after is None else after.connection_id,
         "limit": limit,
     }

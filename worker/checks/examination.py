@@ -40,6 +40,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "vault": own.vault_key,
     "definitions": own.definitions,
     "vendors_in_use": own.vendors_in_use,
+    "lapsing": own.lapsing,
     "partitions": database.partitions,
     "retention": database.retention,
     "disk": database.disk,
@@ -47,7 +48,8 @@ CHECKS: Final[Mapping[str, Check]] = {
 """Every check, in the order in which a person reads them."""
 
 READINESS: Final = ("database", "migrations", "vault")
-"""What a process needs before it can answer anybody. Not Redis: without it everything goes on, a little later."""
+"""What a process needs before it can answer anybody. Not Redis: without it everything goes on, a little later. Nor what
+people are advised of, such as access that lapses: no process answers worse for it."""
 
 _COMPUTED: Final = frozenset({"definitions"})
 """Asks no server: where it is late, this machine is busy, and nothing is known to be wrong."""

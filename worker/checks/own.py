@@ -1,13 +1,19 @@
-"""What is ours: the vault's keys and the vendors' definitions."""
+"""What is ours: the vault's keys, the vendors' definitions, and the access that customers granted us."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from models import checks, vault
+from models import authorizations, checks, vault
+from models.authorizations import Lapsing
 from models.errors import VaultError
 from vendors.errors import VendorError
-from worker.checks.finding import Bench, Finding, counted, failed, ok, warning
+from worker.checks.finding import Bench, Finding, counted, failed, lasting, ok, warning
+
+AHEAD_DAYS: Final = 7
+"""As long as a link is good that is sent today. `connections lapsing` looks as far ahead as one likes."""
 
 _NAMED: Final = 3
+_LISTED: Final = 10
 
 
 def vault_key(bench: Bench) -> Finding:
@@ -80,3 +86,33 @@ def _loads(bench: Bench, vendor: str) -> bool:
     except VendorError:
         return False
     return True
+
+
+def lapsing(bench: Bench) -> Finding:
+    """Look whose access ends soon unless a person renews it. What has ended is told by the health of its connection."""
+    with bench.database() as db:
+        found = authorizations.list_lapsing(db, within=timedelta(days=AHEAD_DAYS), is_ahead=True, limit=checks.COUNTED)
+    now = datetime.fromtimestamp(bench.now_s(), UTC)
+    values = {
+        "within_days": AHEAD_DAYS,
+        "lapsing": len(found),
+        "nearest": [
+            {"connection_id": str(each.connection_id), "vendor": each.vendor, "lapses_at": each.lapses_at.isoformat()}
+            for each in found[:_LISTED]
+        ],
+    }
+    if not found:
+        return ok(f"no access is known to end within {AHEAD_DAYS} days", **values)
+    named = ", ".join(_ending(each, now) for each in found[:_NAMED]) + (", …" if len(found) > _NAMED else "")
+    verb = "loses" if len(found) == 1 else "lose"
+    return warning(
+        f"{counted(len(found), 'connection')} {verb} access within {AHEAD_DAYS} days: {named}",
+        "send each customer the link that `connection-health connections authorize ID` prints, or ask for new "
+        f"credentials (`connections update ID`); `connections lapsing --within {AHEAD_DAYS}d` lists them",
+        **values,
+    )
+
+
+def _ending(each: Lapsing, now: datetime) -> str:
+    left_s = max(0.0, (each.lapses_at - now).total_seconds())
+    return f"{each.connection_id} ({each.vendor}) in {lasting(left_s)}"

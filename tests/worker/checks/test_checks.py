@@ -93,6 +93,14 @@ class House:
         self.sched(made.connection_id, "next_due_at = now() + interval '1 h', requested_trigger = NULL")
         return made.connection_id
 
+    def granted(self, hours: float, *, state: str = "ACTIVE") -> UUID:
+        """Store a connection whose access ends in so long, or ended so long ago."""
+        made = self.connection()
+        document = {"access_token": "t", "lapses_at": time.time() + hours * 3600}
+        vault.store(self.db, self.station.keyring, made, "token", document)
+        self.db.execute("UPDATE connection SET state = %s WHERE connection_id = %s", (state, made))
+        return made
+
     def sched(self, connection_id: UUID, change: str) -> None:
         self.db.execute(
             f"UPDATE connection_sched SET {change} WHERE connection_id = %s".encode(),  # noqa: S608 - the test's own words
@@ -350,6 +358,53 @@ def test_a_check_sees_its_trouble(
     assert bool(found.remedy) == (state is not State.OK), "what is not well comes with what to do about it"
 
 
+def test_access_that_ends_soon_is_told_with_the_nearest_and_what_to_do(house: House) -> None:
+    made = {hours: house.granted(hours) for hours in (100, 2.01, 30, 160, 24 * 7 + 1, -5)}
+    house.granted(1, state="DELETED")
+    paused = house.granted(50, state="PAUSED")
+    found = house.look("lapsing")
+
+    nearest = [made[2.01], made[30], paused, made[100], made[160]]
+    named = zip(nearest, ("2 h", "30 h", "2 days"), strict=False)
+    told = ", ".join(f"{each} ({VENDOR}) in {left}" for each, left in named)
+    assert (found.state, found.measured) == (
+        State.WARNING,
+        f"5 connections lose access within 7 days: {told}, …",
+    )
+    assert "connections authorize ID" in found.remedy
+    assert (found.values["lapsing"], found.values["within_days"]) == (5, 7)
+    listed = found.values["nearest"]
+    assert isinstance(listed, list)
+    assert [each["connection_id"] for each in listed] == [str(each) for each in nearest]
+
+
+@pytest.mark.parametrize(
+    ("hours", "state", "words"),
+    [
+        pytest.param(2, State.WARNING, "1 connection loses access within 7 days", id="one"),
+        pytest.param(24 * 7 + 1, State.OK, "no access is known to end", id="later"),
+        pytest.param(-1, State.OK, "no access is known to end", id="one that ended is told by its health"),
+    ],
+)
+def test_access_that_lapses_is_advice_and_fails_no_readiness(
+    house: House, hours: float, state: State, words: str
+) -> None:
+    house.granted(hours)
+    found = house.look("lapsing")
+
+    assert (found.state, words in found.measured) == (state, True), found
+    assert bool(found.remedy) == (state is not State.OK)
+    assert worst(examine(house.bench(), READINESS)) is State.OK
+    assert "lapsing" not in READINESS
+
+
+def test_what_ended_long_ago_hides_nothing_that_ends_soon(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "COUNTED", 2)
+    for hours in (-3, -2, 1, 2, 3):
+        house.granted(hours)
+    assert "2 or more connections lose access" in house.look("lapsing").measured
+
+
 OTHER = vault.generate_key()
 SAME_ID = f"{KEY.partition(':')[0]}:{OTHER.partition(':')[2]}"
 
@@ -488,7 +543,7 @@ def test_a_definition_with_a_fault_is_named(house: House, tmp_path: Path) -> Non
 
 OF_THE_DATABASE = {
     "database", "database_connections", "transactions", "migrations", "clocks", "workers", "dispatch", "overdue",
-    "stuck_runs", "vendor_limits", "vault", "vendors_in_use", "partitions", "retention", "disk",
+    "stuck_runs", "vendor_limits", "vault", "vendors_in_use", "lapsing", "partitions", "retention", "disk",
 }  # fmt: skip
 OF_REDIS = {"broker", "queue", "beat"}
 QUICK = [name for name in CHECKS if name != "definitions"]
