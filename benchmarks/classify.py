@@ -139,6 +139,7 @@ def show_accuracy() -> None:
         "uncommon.jsonl",
         "services.jsonl",
         "integrations.jsonl",
+        "products.jsonl",
         "rpc.jsonl",
         "replies.jsonl",
         "wrappers.jsonl",

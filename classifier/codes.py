@@ -202,7 +202,8 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "invalid_credentials bad_credentials invalid_login invalid_username_or_password invalid_password "
         "wrong_password "
         "login_failed authentication_failed authentication_failure auth_failed authfailed "
-        "invalid_user_credentials incorrect_credentials bad_login failed_login INVALID_LOGIN unknown_api_key",
+        "invalid_user_credentials incorrect_credentials bad_login failed_login INVALID_LOGIN unknown_api_key "
+        "invalid_account",
     ),
     _code(
         "account",
@@ -320,7 +321,7 @@ CODES: Final[tuple[CodeRule, ...]] = (
         "invalid_parameter",
         _COMMON,
         "InvalidParameter InvalidParameterValue InvalidParameterException MissingParameter invalid_parameter "
-        "parameter_invalid parameter_missing "
+        "parameter_invalid parameter_missing invalid_data "
         "missing_parameter invalid_param invalid_params invalid_field_value FIELD_VALIDATION_FAILED "
         "limit_required invalid_arguments invalid_arg_name RequiredFieldMissing parameterRequired "
         "MissingParameterValue",

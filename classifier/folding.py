@@ -79,6 +79,7 @@ _FOLD: Final[Mapping[str, str]] = MappingProxyType(
             "exhausted": "exhaust depleted",
             "error": "err errors",
             "signature": "signatures sig",
+            "clientid": "appid",
             "apikey": "apikeys accesskey secretkey appkey accesskeyid",
         }.items()
         for variant in variants.split()
@@ -139,6 +140,9 @@ _PAIRS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "authorization": {"key": "apikey"},
         "consumer": {"key": "apikey"},
         "developer": {"key": "apikey"},
+        "subscribe": {"key": "apikey"},
+        "publish": {"key": "apikey"},
+        "app": {"id": "clientid", "key": "apikey"},
         "application": {"key": "apikey"},
         "subscription": {"key": "apikey"},
         "refresh": {"token": "token"},

@@ -16,12 +16,13 @@ from classifier import exceptions, retry_time
 from classifier.dialect import Dialect
 from classifier.dialect_match import reads_success, rule_met
 from classifier.folding import words_of
+from classifier.members import plain_name
 from classifier.outcome import ExceptionLink, Exchange
 from classifier.phrases import INDEX, OURS_RANK, VAGUE_RANKS, Where
 from classifier.reading import Kind, Reading, is_plainly_data, read_failure, read_success
 from classifier.reasons import REASONS
-from classifier.replies.wrapping import is_fine
-from classifier.signals import Signals, nothing_remaining
+from classifier.replies.wrapping import BLAMED, is_fine
+from classifier.signals import Signals, listed_in_words, nothing_remaining
 from classifier.statuses import reason_of_status
 from classifier.verdict import Judgement, TraceStep
 from classifier.vocabulary import HealthName
@@ -263,9 +264,26 @@ def _in_one_sentence(reading: Reading) -> Found | None:
     if not reading.texts or is_fine(reading.texts[0]):
         return None
     hit = INDEX.find(words_of(reading.texts[0]), Where.BODY)
-    if hit is None or REASONS[hit.rule.reason].name not in _TOLD_IN_ONE_SENTENCE:
-        return None
-    return Found(hit.rule.reason, hit.rule.id, hit.words)
+    if hit is None:
+        spelled = listed_in_words(reading.texts[0])
+        return None if spelled is None else Found(spelled.reason, spelled.id, reading.texts[0])
+    if REASONS[hit.rule.reason].name in _TOLD_IN_ONE_SENTENCE or _is_told_of_us(reading, hit.rule.id):
+        return Found(hit.rule.reason, hit.rule.id, hit.words)
+    return None
+
+
+_TOLD_OF_US: Final = frozenset(
+    {"words.not_found", "words.parser_token", "words.accepted_values", "words.bad_query", "words.unsupported"}
+)
+_MESSAGES: Final = frozenset({"message", "msg", "error", "detail", "details", "errormessage", "errormsg"})
+
+
+def _is_told_of_us(reading: Reading, rule_id: str) -> bool:
+    """Return whether the one member of a body is a message that says what was wrong with our request."""
+    if not isinstance(reading.document, dict) or not any(plain_name(name) in _MESSAGES for name in reading.document):
+        return False
+    is_blamed = rule_id == "words.invalid_parameter" and BLAMED.search(reading.texts[0][:300]) is not None
+    return is_blamed or rule_id in _TOLD_OF_US
 
 
 _TOLD_IN_A_HEADING: Final = frozenset({"token_invalid", "token_expired", "credentials_invalid", "licence"})

@@ -579,7 +579,9 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "token ~ must|require|not ~ refreshed|renewed",
         "pat ~ expired|revoked|invalid",
         "reauthenticate|reauthorize ~",
-        "password ~~ changed|reset|change",
+        "password ~~ changed|change",
+        "password ~ has|was|been|must|be ~ reset",
+        "password reset ~ require",
         "session timeout",
         rank=42,
         source="RFC 6750 section 3.1",
@@ -1031,6 +1033,7 @@ PHRASES: Final[tuple[PhraseRule, ...]] = (
         "apikey not found|exist|recognized",
         "no|not ~~ for ~ apikey|credential",
         "token|apikey|session ~ longer ~ valid|active",
+        "please|must login",
         rank=53,
     ),
     _rule(

@@ -149,6 +149,7 @@ def _take_leaves(reading: Reading, xml: markup.Xml) -> None:
 
 
 _HEADER_CODES: Final = ("x-amzn-errortype", "x-ms-error-code", "x-error-code", "x-amz-error-code", "grpc-message")
+_HEADER_CODE_ENDS: Final = ("-errorcode", "-error-code", "-errortype")
 _CHALLENGE: Final = re.compile(r'\b(error|error_description)\s{0,3}=\s{0,3}"([^"]{1,300})"')
 _GRPC: Final = {"16": "UNAUTHENTICATED", "7": "PERMISSION_DENIED", "8": "RESOURCE_EXHAUSTED", "14": "UNAVAILABLE"}
 
@@ -161,7 +162,7 @@ def _take_headers(reading: Reading, headers: Mapping[str, str]) -> None:
         elif name == "grpc-status":
             if value in _GRPC:
                 reading.codes.append(_GRPC[value])
-        elif name in _HEADER_CODES:
+        elif name in _HEADER_CODES or name.endswith(_HEADER_CODE_ENDS):
             said = value[:300]
             (reading.texts if " " in said else reading.codes).append(said.split(":", 1)[0] if " " not in said else said)
         elif name == "reason" or ("error" in name and name.startswith("x-")):
@@ -393,7 +394,7 @@ def _read_success_markup(reading: Reading, text: str, declared: str) -> None:
             _take_xml(reading, xml)
         elif xml is not None and xml.root.lower() not in NO_WRAPPERS:
             tree = markup.read_tree(text)
-            if tree is not None and xml.root.lower() in XML_WRAPPERS:
+            if tree is not None and (xml.root.lower() in XML_WRAPPERS or xml.root.endswith("Response")):
                 _take_failing(reading, tree)
             elif tree is not None and not _take_said(reading, weighed(tree)):
                 _take_sentence(reading, tree)
@@ -420,6 +421,8 @@ _BEGINS_BADLY: Final = re.compile(
     r"(?:[:!.#\]]| {0,3}[\r\n\d]| (?![,;|\t]))",
     re.IGNORECASE,
 )
+_STATUS_LINE: Final = re.compile(r"[A-Z]{2,10}/\d[\d.]{0,8} ([45]\d\d) [^\n]{2,60}")
+"""How the status of a protocol of its own begins a body (`RT/4.4.3 400 Bad request`)."""
 _CODED: Final = re.compile(r"(?:ERROR|ERR|FAIL)_[A-Z0-9_]{2,60}\Z")
 """A code that is the whole of a body."""
 _PIPED: Final = re.compile(r"(?:ERR|ERROR|FAIL|NOK|KO)[|;][^\n]{0,300}\Z")
@@ -487,6 +490,10 @@ def _take_plain(reading: Reading, text: str) -> None:
     if _CRASHED.match(text) is not None:
         reading.kind = Kind.BROKEN
         reading.texts.append(text[:300])
+    elif (stated := _STATUS_LINE.match(text)) is not None:
+        reading.reports_failure = True
+        reading.inner_status = int(stated.group(1))
+        _take_text(reading, text[stated.end() : stated.end() + 300].strip() or text)
     elif _CODED.match(text) is not None:
         reading.reports_failure = True
         Collector(reading).take("code", text, Role.CODE)

@@ -113,13 +113,12 @@ def _key(code: str) -> str:
     return next((part for part in parts if len(part) > 8 and part in BY_CODE and not BY_CODE[part].weak), key)
 
 
-def _spelled(text: str) -> list[tuple[str, str]]:
-    """Return the listed code on credentials that a text is, in words, as a list of one; else an empty one."""
-    key = squashed(text)
-    rule = BY_CODE.get(key)
+def listed_in_words(text: str) -> CodeRule | None:
+    """Return the rule of the listed code on credentials that a short text is, in words; None where it is none."""
+    rule = BY_CODE.get(squashed(text)) if len(text) <= _LONGEST_SPELLED else None
     if rule is None or rule.weak or REASONS[rule.reason].name is not HealthName.UNAUTHORIZED:
-        return []
-    return [(key, text)]
+        return None
+    return rule
 
 
 class Signals:
@@ -134,9 +133,7 @@ class Signals:
         self.where = where_of(reading)
         self._keys = [(_key(code), code) for code in reading.codes[:MOST_CODES]]
         if len(reading.texts) <= _MAY_BE_SPELLED.get(self.where, 0):
-            for text in reading.texts:
-                if len(text) <= _LONGEST_SPELLED:
-                    self._keys.extend(_spelled(text))
+            self._keys.extend((squashed(text), text) for text in reading.texts if listed_in_words(text) is not None)
         self._strong: CodeHit | _Unasked | None = _YET
         self._weak: CodeHit | _Unasked | None = _YET
         self._code_words: PhraseHit | _Unasked | None = _YET

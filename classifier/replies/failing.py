@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from classifier.members import Collector, Role, Said, role_of
+from classifier.replies.alone import is_error_alone
 from classifier.replies.data import is_data
 from classifier.replies.lists import complaint_of, error_alone, grave_messages, lone_error, unlisted
 from classifier.replies.shapes import failing_part
@@ -26,9 +27,11 @@ def failure_in(document: Mapping[str, object], *, lacks_records: bool = False) -
     and are not, so that less proof is needed.
     """
     document = unlisted(document)
-    if is_data(document):
+    if is_data(document) and not is_error_alone(document):
         return lone_error(document) or grave_messages(document)
     part = failing_part(document)
+    if part is None and is_error_alone(document):
+        part = document
     if part is None:
         return weighed(document, lacks_records=lacks_records) or grave_messages(document)
     said = Said()

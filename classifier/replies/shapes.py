@@ -367,6 +367,19 @@ def _inner_status(top: Top) -> bool:
     return len(filled) == 1 and filled[0][0].endswith(("header", "head")) and _is_numbered_head(filled[0][1])
 
 
+def _only_status(top: Top) -> bool:
+    """`status: {code: 13, message: …}` and nothing else: numbers of success are 0, 1 and those of HTTP."""
+    filled = [(name, value) for name, value in top.members.items() if not is_empty(value)]
+    if len(filled) != 1 or filled[0][0] != "status" or not isinstance(filled[0][1], dict):
+        return False
+    head = Top(filled[0][1])
+    code = str(head.members.get("code", "")).strip()
+    return code.lstrip("-").isdecimal() and int(code) not in _WELL_NUMBERS and head.has_text and not head.says_ok
+
+
+_WELL_NUMBERS: Final = frozenset({0, 1, *range(200, 300)})
+
+
 def _is_numbered_head(head: object) -> bool:
     """Return whether a head without a body gives a number that is not nought, and a sentence beside it."""
     if not isinstance(head, dict):
@@ -440,6 +453,7 @@ _CHECKS: Final = (
     _code_word,
     _status_told,
     _exception_object,
+    _only_status,
     _inner_status,
     _throttled_though_fine,
     complains,

@@ -342,8 +342,16 @@ def test_a_host_that_never_saw_the_credentials_says_nothing_about_them(status: i
             {"default": {"id": "A", "type": "reference", "summary": "Mine"}}, id="what is no fault but default"
         ),
         pytest.param({"added": ["a1"], "errors": ["b2 - mac invalid"], "updated": ["c3"]}, id="done in part"),
+        pytest.param({"id": 7, "status": "failed", "message": "Access denied for root", "code": 403},
+                     id="a counted thing"),
+        pytest.param({"title": "Access denied", "description": "User gets 403", "status": "open", "type": "error"},
+                     id="a ticket"),
+        pytest.param({"title": "Conflict", "description": "A story of two towns"}, id="a book"),
+        pytest.param({"code": "missing", "name": "Missing", "description": "No value was given"}, id="a row of codes"),
+        pytest.param({"message": "Deleted"}, id="what was done, in a word"),
+        pytest.param({"query_status": "hash not found"}, id="a search that found nothing"),
     ],
-)
+)  # fmt: skip
 def test_a_record_that_talks_of_errors_is_no_failure(body: object) -> None:
     assert answer(200, body).name is HealthName.HEALTHY
 
@@ -358,8 +366,30 @@ def test_a_record_that_talks_of_errors_is_no_failure(body: object) -> None:
         pytest.param({"a_response": {"error": {"code": 7, "msg": "App call limited"}}}, "rate_limit", id="wrapped"),
         pytest.param({"service-error": {"status": {"statusText": "Invalid API Key"}}}, "token_invalid", id="named so"),
         pytest.param({"header": {"code": 9, "desc": "Login failed"}, "body": {}}, "credentials_invalid", id="a head"),
+        pytest.param({"status": "Not Found", "message": "No entry x", "path": "/v2/x", "timestamp": "2026-01-01"},
+                     "not_found", id="a phrase of HTTP"),
+        pytest.param({"title": "Unauthorized", "detail": "No authorization token provided"}, "token_invalid",
+                     id="problem details without a status"),
+        pytest.param({"statusCode": 403, "error": "The key is outdated", "service": "Public"}, "forbidden",
+                     id="a status and an error"),
+        pytest.param({"schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"], "detail": "An error occurred",
+                      "status": "404"}, "not_found", id="SCIM"),
+        pytest.param({"name": "NotAuthorizedError", "details": "No token was found."}, "token_invalid",
+                     id="an error's name"),
+        pytest.param({"non_field_errors": ["Unable to log in with provided credentials."]}, "credentials_invalid",
+                     id="errors of no field"),
+        pytest.param({"message": "Field x not found in schema"}, "invalid_parameter", id="one message on our request"),
+        pytest.param({"response": "INVALID ACCOUNT"}, "credentials_invalid", id="a code in words"),
+        pytest.param({"status": "error", "messages": {"model": ["The model is invalid."]}, "payload": None},
+                     "error_in_body", id="messages by field"),
+        pytest.param({"status": 3, "status_message": "Invalid request: no valid number"}, "invalid_parameter",
+                     id="a small status and its message"),
+        pytest.param({"code": "X_Y", "message": "It cannot be null", "objectType": "APIException", "args": {"p": "x"}},
+                     "invalid_parameter", id="an exception's object"),
+        pytest.param({"success": True, "code": "R0000", "msg": "too many request 200 times", "data": None},
+                     "rate_limit", id="throttled in a success"),
     ],
-)
+)  # fmt: skip
 def test_a_wrapper_that_complains_is_a_failure(body: object, reason: str) -> None:
     assert answer(200, body).reason == reason
 
