@@ -266,7 +266,9 @@ def _in_one_sentence(reading: Reading) -> Found | None:
     hit = INDEX.find(words_of(reading.texts[0]), Where.BODY)
     if hit is None:
         spelled = listed_in_words(reading.texts[0])
-        return None if spelled is None else Found(spelled.reason, spelled.id, reading.texts[0])
+        if spelled is not None:
+            return Found(spelled.reason, spelled.id, reading.texts[0])
+        return Found("error_in_body", "body.blames_us") if _is_told_of_us(reading, None) else None
     if REASONS[hit.rule.reason].name in _TOLD_IN_ONE_SENTENCE or _is_told_of_us(reading, hit.rule.id):
         return Found(hit.rule.reason, hit.rule.id, hit.words)
     return None
@@ -278,11 +280,14 @@ _TOLD_OF_US: Final = frozenset(
 _MESSAGES: Final = frozenset({"message", "msg", "error", "detail", "details", "errormessage", "errormsg"})
 
 
-def _is_told_of_us(reading: Reading, rule_id: str) -> bool:
-    """Return whether the one member of a body is a message that says what was wrong with our request."""
+def _is_told_of_us(reading: Reading, rule_id: str | None) -> bool:
+    """Return whether the one member of a body is a message that says what was wrong with our request.
+
+    rule_id: of the words in it, None where there are none: then it must blame by how it is built.
+    """
     if not isinstance(reading.document, dict) or not any(plain_name(name) in _MESSAGES for name in reading.document):
         return False
-    is_blamed = rule_id == "words.invalid_parameter" and BLAMED.search(reading.texts[0][:300]) is not None
+    is_blamed = rule_id in {"words.invalid_parameter", None} and BLAMED.search(reading.texts[0][:300]) is not None
     return is_blamed or rule_id in _TOLD_OF_US
 
 

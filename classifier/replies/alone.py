@@ -18,7 +18,7 @@ _OF_AN_ERROR: Final = words(
     "status statuscode code type name error errors title detail details message msg description errordescription "
     "errormessage errormsg instance path timestamp traceid requestid correlationid debugid links documentationurl "
     "moreinfo helpurl docs service id canberetried detailederrorcode remediation hint context meta method url "
-    "errorcode subcode invalidparams reason retryafter"
+    "errorcode subcode invalidparams reason retryafter source level"
 )
 _SENTENCES: Final = words(
     "message msg detail details description error errordescription errormessage errormsg reason title"
@@ -38,6 +38,8 @@ _SCIM_ERROR: Final = "urn:ietf:params:scim:api:messages:2.0:Error"
 _OF_FIELDS: Final = words("nonfielderrors invalidfields fieldvalidationerrors resourcevalidationerrors")
 _MOST_MEMBERS: Final = 10
 _LONGEST_CODE: Final = 80
+_LEAST_TRACE: Final = 9
+"""Digits of a number that may be a trace's."""
 
 
 def is_error_alone(document: Mapping[str, object]) -> bool:
@@ -64,7 +66,8 @@ _REFERENCES: Final = ("reference", "id", "type", "resultcode")
 def _is_a_things(members: Mapping[str, object]) -> bool:
     """Return whether an id counts things, or a status is one of a thing's life: an error's id is that of a trace."""
     status = members.get("status")
-    return str(members.get("id", "")).isdecimal() or (isinstance(status, str) and status.lower() in LIFE)
+    counted = str(members.get("id", ""))
+    return (counted.isdecimal() and len(counted) < _LEAST_TRACE) or (isinstance(status, str) and status.lower() in LIFE)
 
 
 def _has_rows(value: object) -> bool:
@@ -76,13 +79,15 @@ def _has_rows(value: object) -> bool:
 
 def _tells_of_failure(name: str, value: object, told: list[str]) -> bool:
     """Return whether a member tells that the call failed, where another one says why."""
-    if not any(other != name and not (name in _OF_A_RECORD and other == "description") for other in told):
+    others = [other for other in told if other != name]
+    if not others:
         return False
     if isinstance(value, int) and not isinstance(value, bool):
         return name in _NUMBERED and 400 <= value < 600
     if not isinstance(value, str) or len(value) > _LONGEST_CODE:
         return False
-    if name in _PHRASED and "".join(filter(str.isalnum, value.lower())) in _PHRASES:
+    is_described = name in _OF_A_RECORD and others == ["description"]
+    if name in _PHRASED and not is_described and "".join(filter(str.isalnum, value.lower())) in _PHRASES:
         return True
     return name in _CODED and " " not in value and _is_code_of_error(value)
 
