@@ -43,7 +43,7 @@ REDIRECT_URLS: Final = "oauth2_redirect_urls"
 """The option that says where a customer's browser goes afterwards: `{"success": URL, "error": URL}`."""
 
 _LONGEST_URL: Final = 2000
-_NO_URL: Final = re.compile(r'[^!-~]|[\\"<>^`{|}]')
+NO_URL: Final = re.compile(r'[^!-~]|[\\"<>^`{|}]')
 
 
 def new_verifier() -> str:
@@ -110,6 +110,13 @@ class Consent:
                 asked.setdefault(name, text_of(resolved, name))
         return f"{draft.url}?{urlencode([*draft.query, *asked.items()], quote_via=quote)}"
 
+    def issuer(self) -> str | None:
+        """Return who is to answer, exactly as it names itself, or None where the definition does not say."""
+        if self._auth.issuer is None:
+            return None
+        resolved = self._auth.issuer.resolve(self._context.scope)
+        return None if resolved is OMIT or resolved is None else text_of(resolved, "auth.issuer")
+
     def exchange(self, session: Session, *, code: str, verifier: str, redirect_uri: str) -> Mapping[str, object]:
         """Return the token's document for the code that came back, not yet kept. Sent once: a code is good for once.
 
@@ -154,7 +161,7 @@ def _redirect_url_problem(url: object) -> str | None:
     except ValueError:
         is_whole = False
     wrong = (
-        (_NO_URL.search(url) is not None, "holds a character that no URL has"),
+        (NO_URL.search(url) is not None, "holds a character that no URL has"),
         (not is_whole, "should be a whole URL without a fragment"),
         (not url.startswith("https://") and not is_loopback(url), "should begin with https:// (http: for 127.0.0.1)"),
         ("@" in urlsplit(url).netloc if is_whole else False, "holds a user name"),

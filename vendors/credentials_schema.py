@@ -309,8 +309,7 @@ def _values_of(auth: Auth, given: Mapping[str, Mapping[str, object]]) -> Iterato
     for value in (auth.value, auth.token, auth.username, auth.password, auth.token_url, auth.client_id):
         if value is not None:
             yield value
-    if auth.authorize_url is not None:
-        yield auth.authorize_url
+    yield from (value for value in (auth.authorize_url, auth.issuer) if value is not None)
     for value in (auth.client_secret, auth.refresh_token, *auth.extra.values(), *auth.authorize_extra.values()):
         if value is not None:
             yield value

@@ -95,7 +95,8 @@ class Auth:
     refresh_lifetime_s: how long a refresh token lives, where the vendor documents it and no answer says so;
     oauth2_authorization_code: authorize_url and its further parameters authorize_extra, scopes joined by
     scope_separator, app: the name under which the operator's settings have the application (client_id and
-    client_secret are then `${app.…}`), empty where the customer brings one;
+    client_secret are then `${app.…}`), empty where the customer brings one; issuer: who answers by the name that it
+    gives itself (RFC 9207), is_issuer_sent: whether every answer says so;
     login: request, token_path, lifetime_s or expires_path, then token is sent by `target` with `prefix`;
     choose: by (the settings or credentials path), options by its value.
     """
@@ -123,6 +124,8 @@ class Auth:
     authorize_extra: Mapping[str, Value] = field(default_factory=dict)
     scope_separator: str = " "
     app: str = ""
+    issuer: Value | None = None
+    is_issuer_sent: bool = False
     request: RequestSpec | None = None
     token_path: str = ""
     lifetime_s: float | None = None

@@ -75,6 +75,7 @@ _AUTH_VALUES: Final = (
     "extra",
     "authorize_url",
     "authorize_extra",
+    "issuer",
 )
 _OAUTH_DEFAULTS: Final = {
     "oauth2_client_credentials": ("client_id", "client_secret"),

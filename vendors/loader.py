@@ -165,6 +165,8 @@ class _Builder:
             app=str(part.get("app", self.data["vendor"])) if is_operators else "",
             authorize_url=_account(part, "authorize_url", roots=AUTH_ROOTS),
             authorize_extra=_values(_mapping(part.get("authorize_extra")), AUTH_ROOTS),
+            issuer=_account(part, "issuer"),
+            is_issuer_sent=part.get("issuer_sent") is True,
             token_url=_account(part, "token_url", roots=AUTH_ROOTS),
             client_id=_account(part, "client_id", "${app.client_id}", roots=AUTH_ROOTS),
             client_secret=_account(

@@ -60,6 +60,7 @@ EXCHANGE: Final = "authorization"
 EXCHANGE_BUDGET_S: Final = 30.0
 _LONGEST_CODE: Final = 8192
 _LONGEST_SAID: Final = 64
+_LONGEST_ISSUER: Final = 200
 _OURS: Final = frozenset({"invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope"})
 _THEIRS: Final = frozenset({"server_error", "temporarily_unavailable"})
 
@@ -156,16 +157,23 @@ def authorize_url(station: Station, connection_id: UUID, *, browser: str = "") -
     """
     redirect_uri = _redirect_uri(station)
     view = _living(station, connection_id)
-    consent = _opened(station, view).consent
+    opened = _opened(station, view)
+    consent = opened.consent
     verifier = new_verifier()
-    issuer = urlsplit(consent.url(state="", challenge="", redirect_uri=redirect_uri)).netloc
+    document = {
+        "verifier": verifier,
+        "redirect_uri": redirect_uri,
+        "issuer": urlsplit(consent.url(state="", challenge="", redirect_uri=redirect_uri)).netloc,
+        "exact_issuer": consent.issuer(),
+        "is_issuer_sent": opened.way.is_issuer_sent,
+    }
     urls = view.options.get(REDIRECT_URLS) or {}
     with station.database.transaction() as db:
         begun = authorizations.begin(
             db,
             station.keyring,
             connection_id,
-            {"verifier": verifier, "redirect_uri": redirect_uri, "issuer": issuer},
+            document,
             success_url=urls.get("success"),
             error_url=urls.get("error"),
             browser=browser,
@@ -190,8 +198,9 @@ def finish(
 ) -> Arrival:
     """Take what the consent page sent back: exchange the code, store the token, activate, and ask for a run.
 
-    iss: who answers, where the server says so (RFC 9207). An answer of another host than that of the consent page is
-    refused: its code is good there, and would be shown to this vendor.
+    iss: who answers, where the server says so (RFC 9207). An answer of another issuer than the definition names, or of
+    another host than that of the consent page where it names none, is refused: its code is good there, and would be
+    shown to this vendor. So is one that does not say, where the definition says that they all do.
     along: what a door stores in the same transaction. The caller sends hints.
     Raises AuthorizationError: nothing was stored then, and the attempt is spent.
     """
@@ -217,8 +226,19 @@ def finish(
 
 
 def _check_issuer(attempt: Attempt, iss: str | None) -> None:
-    begun_at = attempt.document.get("issuer")  # an attempt of the version before has none
-    if iss is None or begun_at is None:
+    document = attempt.document  # one that an older version began has less in it
+    exact = document.get("exact_issuer")
+    if iss is None:
+        if exact is not None and document.get("is_issuer_sent"):
+            raise AttemptRefusedError("was answered without `iss`, by which its server says who answers")
+        return
+    if exact is not None:
+        if iss != exact:  # RFC 9207, section 2.4: character by character, a slash at the end counts
+            _log.warning("authorization.issuer_differs", expected=exact, came=iss[:_LONGEST_ISSUER])
+            raise AttemptRefusedError("was answered by another server than it was sent to")
+        return
+    begun_at = document.get("issuer")
+    if begun_at is None:
         return
     try:
         answered_by = urlsplit(iss)

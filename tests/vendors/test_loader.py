@@ -653,6 +653,33 @@ DEFINITIONS = Path(__file__).parent / "definitions"
         ),
         pytest.param(
             "auth: {type: bearer, token: '${credentials.token}'}",
+            "auth: {type: oauth2_authorization_code, authorize_url: /o, token_url: /t, issuer_sent: true, "
+            "extra: {x: '${credentials.token}'}}",
+            [
+                (
+                    "oauth-issuer: 5: auth.issuer_sent: says that answers name their issuer, but not which it is. "
+                    "Add `issuer: https://…`, as the server's metadata have it."
+                ),
+            ],
+            id="an issuer that is sent and not named",
+        ),
+        pytest.param(
+            "auth: {type: bearer, token: '${credentials.token}'}",
+            "auth: {type: oauth2_authorization_code, authorize_url: /o, token_url: /t, "
+            "extra: {x: '${credentials.token}'}, issuer: {choose: settings.region, "
+            "map: {eu: https://id.demo.example/eu, us: http://id.demo.example/us}}}",
+            [
+                (
+                    "oauth-issuer: 5: auth.issuer: `http://id.demo.example/us` does not begin with https:// (http:// "
+                    "is for 127.0.0.1 alone). Copy `issuer` from the server's metadata "
+                    "(/.well-known/openid-configuration or oauth-authorization-server), as in "
+                    "`issuer: https://id.vendor.example/realms/one`."
+                ),
+            ],
+            id="an issuer that is chosen, and one of them is none",
+        ),
+        pytest.param(
+            "auth: {type: bearer, token: '${credentials.token}'}",
             "auth: {type: bearer, token: '${app.client_secret} ${credentials.token}'}",
             [
                 (
@@ -697,6 +724,42 @@ def test_a_mistake_is_told_with_its_remedy(tmp_path: Path, old: str, new: str, t
         assert caught.value.findings == tuple(finding for finding in found if finding.fatal)
     else:
         load_definition(file)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "problem"),
+    [
+        pytest.param("http://id.demo.example/one", "does not begin with https://", id="in the clear"),
+        pytest.param("id.demo.example", "does not begin with https://", id="a bare host"),
+        pytest.param("${credentials.token}", "does not begin with https://", id="all of it from elsewhere"),
+        pytest.param("https://", "is not a whole URL", id="no host"),
+        pytest.param("https://[id", "is not a whole URL", id="half an address"),
+        pytest.param("https://id.demo.example:99999", "is not a whole URL", id="no port"),
+        pytest.param("https://id.demo.example/a b", "a character that no URL has", id="a blank"),
+        pytest.param("https://id.demo.example/?realm=one", "a query or a fragment", id="a query"),
+        pytest.param("https://id.demo.example/#one", "a query or a fragment", id="a fragment"),
+        pytest.param("https://me@id.demo.example/", "a user name", id="a user"),
+        pytest.param("https://id.demo.example/${credentials.token}", None, id="a part of it from elsewhere"),
+        pytest.param("https://id.demo.example:8443/realms/one/", None, id="a whole one"),
+        pytest.param("http://127.0.0.1:8080/realms/one", None, id="on this machine"),
+    ],
+)
+def test_an_issuer_that_no_server_can_have_is_refused(tmp_path: Path, issuer: str, problem: str | None) -> None:
+    file = tmp_path / "demo.yaml"
+    way = "{type: oauth2_authorization_code, authorize_url: /o, token_url: /t, issuer: '%s', extra: {x: '%s'}}"
+    used = "${credentials.token}"
+    file.write_text(GOOD.replace("{type: bearer, token: '${credentials.token}'}", way % (issuer, used)))
+    found = check_definition(file)
+
+    if problem is None:
+        assert found == ()
+        load_definition(file)
+        return
+    (finding,) = found
+    assert (finding.code, finding.line, finding.path, finding.fatal) == ("oauth-issuer", 5, "auth.issuer", True)
+    assert finding.problem.startswith(f"`{issuer}` ")
+    assert problem in finding.problem
+    assert "Copy `issuer` from the server's metadata" in finding.remedy
 
 
 def test_a_finding_reads_as_file_line_path_problem_and_remedy(tmp_path: Path) -> None:
@@ -820,6 +883,9 @@ def test_consent_is_read_with_the_operators_application_or_the_customers(everyth
         "hint": "ours",
     }
     assert (consent.refresh_expires_in_path, consent.refresh_lifetime_s) == ("refresh_token_expires_in", 7_776_000.0)
+    assert consent.issuer is not None
+    assert consent.issuer.resolve(scope) == "https://login.everything.example/realms/one"
+    assert (consent.is_issuer_sent, own.issuer, own.is_issuer_sent) == (True, None, False)
     assert (own.access_token_path, own.expires_in_path, own.refresh_token_path) == ("t", "e", "r")
     assert (own.refresh_expires_in_path, own.refresh_lifetime_s, own.prefix) == ("re", None, "MAC")
 

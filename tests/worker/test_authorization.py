@@ -51,7 +51,7 @@ credentials:
 settings:
   properties:
     port: {title: Port, pattern: '^[0-9]{2,5}$'}
-    method: {enum: [ours, theirs, token], default: ours}
+    method: {enum: [ours, theirs, realm, realm_said, token], default: ours}
 base_url: http://127.0.0.1:${settings.port}
 auth:
   choose: settings.method
@@ -71,6 +71,19 @@ auth:
       client_id: '${credentials.client_id}'
       client_secret: '${credentials.client_secret}'
       client_auth: form
+    realm:
+      type: oauth2_authorization_code
+      authorize_url: /authorize
+      token_url: /token
+      app: lanternwatch
+      issuer: http://127.0.0.1:${settings.port}/realms/one
+    realm_said:
+      type: oauth2_authorization_code
+      authorize_url: /authorize
+      token_url: /token
+      app: lanternwatch
+      issuer: http://127.0.0.1:${settings.port}/realms/one
+      issuer_sent: true
     token: {type: bearer, token: '${credentials.token}'}
 check: {path: /me}
 data_types:
@@ -502,6 +515,70 @@ def test_an_answer_that_names_its_own_server_is_taken(station: Station, provider
     iss = f"http://127.0.0.1:{provider.port}/realms/one"
     authorization.finish(station, state=begun(station, connection_id), code="a-good-code", iss=iss)
     assert token_of(station, connection_id) is not None
+
+
+@pytest.mark.parametrize("method", ["realm", "realm_said"])
+@pytest.mark.parametrize(
+    "iss",
+    [
+        pytest.param("{here}/realms/two", id="another realm of the same host"),
+        pytest.param("{here}/realms/one/", id="with a slash more"),
+        pytest.param("{here}/realms/One", id="with a capital"),
+        pytest.param("{here}", id="the host alone"),
+        pytest.param("", id="nobody"),
+        pytest.param("https://evil.example/realms/one", id="another server"),
+    ],
+)
+@pytest.mark.parametrize("came", [{"code": "a-good-code"}, {"error": "access_denied"}], ids=["a code", "an error"])
+def test_where_the_issuer_is_named_another_one_is_refused_though_its_host_is_the_same(
+    station: Station, provider: Provider, iss: str, method: str, came: dict[str, Any]
+) -> None:
+    connection_id = create(station, provider, method=method)
+    state = begun(station, connection_id)
+
+    with pytest.raises(AttemptRefusedError, match="another server"):
+        authorization.finish(station, state=state, iss=iss.format(here=f"http://127.0.0.1:{provider.port}"), **came)
+    assert provider.forms == []
+    assert token_of(station, connection_id) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        pytest.param("realm", True, id="the one that is named"),
+        pytest.param("realm", False, id="nobody, where it may keep silent"),
+        pytest.param("realm_said", True, id="the one that always says so"),
+    ],
+)
+def test_where_the_issuer_is_named_its_answer_is_taken(
+    station: Station, provider: Provider, method: str, says: bool
+) -> None:
+    connection_id = create(station, provider, method=method)
+    iss = f"http://127.0.0.1:{provider.port}/realms/one" if says else None
+    authorization.finish(station, state=begun(station, connection_id), code="a-good-code", iss=iss)
+    assert token_of(station, connection_id) is not None
+
+
+@pytest.mark.parametrize("came", [{"code": "a-good-code"}, {"error": "access_denied"}], ids=["a code", "an error"])
+def test_an_answer_without_an_issuer_is_refused_where_its_server_always_says_it(
+    station: Station, provider: Provider, came: dict[str, Any]
+) -> None:
+    connection_id = create(station, provider, method="realm_said")
+    state = begun(station, connection_id)
+
+    with pytest.raises(AttemptRefusedError, match="without `iss`"):
+        authorization.finish(station, state=state, **came)
+    assert provider.forms == []
+    assert token_of(station, connection_id) is None
+
+
+def test_an_attempt_that_an_older_version_began_is_compared_by_its_host(station: Station, provider: Provider) -> None:
+    connection_id = create(station, provider, method="realm_said")
+    with station.database.transaction() as db:
+        document = {"verifier": "v", "redirect_uri": "https://health.example/back", "issuer": "id.example"}
+        state = authorizations.begin(db, station.keyring, connection_id, document).state
+    with pytest.raises(AttemptRefusedError, match="another server"):
+        authorization.finish(station, state=state, code="a-good-code", iss="https://elsewhere.example")
 
 
 def test_a_token_endpoint_that_sends_elsewhere_gets_no_code(station: Station, provider: Provider) -> None:
