@@ -115,6 +115,8 @@ class Dispatcher:
 
     def start(self) -> None:
         """Start both loops."""
+        # A newcomer cannot know whether the database was away until a moment ago, so that nobody could renew.
+        self._reaper.hold_back()
         for thread in self._threads:
             thread.start()
 

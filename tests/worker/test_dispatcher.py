@@ -183,6 +183,7 @@ def test_whoever_waits_for_redis_does_not_keep_the_dead_from_being_noticed(stati
     loop, _ = make(station, Frozen())
     loop.start()
     assert asked.wait(10)
+    loop._reaper._held_until = 0.0  # a newcomer reaps nobody at first
     for _ in range(1000):
         with station.database.transaction() as db:
             row = db.execute(b"SELECT state FROM run_history WHERE connection_id = %s", (connection_id,)).fetchone()
@@ -263,6 +264,19 @@ def test_a_clock_that_jumps_reaps_nobody_for_one_lease(station: Station, monkeyp
     assert reaper._held_until - time.monotonic() == pytest.approx(station.settings.lease_s, abs=5)
     reaper._held_until = 0.0
     assert reaper.reap() == 1, "the jumped clock is the clock from now on"
+
+
+def test_a_newcomer_reaps_nobody_at_first(station: Station) -> None:
+    """It may have come in the moment that the database was back, when leases of the living had ended meanwhile."""
+    a_dead_workers_run(station)
+    reaper = Reaper(station)
+    loop = Dispatcher(station, Wire(), reaper, execute=lambda _station, _run: None)
+    loop.start()
+    loop.stop()
+    assert reaper._held_until - time.monotonic() == pytest.approx(station.settings.lease_s / 2, abs=5)
+    assert reaper.reap() == 0
+    reaper._held_until = 0.0
+    assert reaper.reap() == 1
 
 
 def test_a_clock_that_drifts_reaps_as_ever(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
