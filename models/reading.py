@@ -6,6 +6,7 @@ than one thing in a transaction, is `models.database`'s.
 
 import select
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -16,13 +17,27 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from models.database import Statement, driver_url, session_options, unreachable
 
 
+class _Lent(AsyncConnection[Any]):
+    """A connection with one cursor, which is not thrown away.
+
+    A cursor looks up how each type of a parameter and of a column is written and read, and remembers it: with a new one
+    for each statement that takes as long as the journey to the server.
+    """
+
+    @cached_property
+    def reader(self) -> AsyncRawCursor[tuple[Any, ...]]:
+        """Its cursor. It holds the rows that it read last."""
+        return AsyncRawCursor(self, row_factory=tuple_row)
+
+
 class Reading:
     """A pool of connections for one event loop, opened at its first use; `by_index`, as in models.database."""
 
     def __init__(self, url: str, *, max_size: int, application_name: str) -> None:
         self._url = url
-        self._pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+        self._pool: AsyncConnectionPool[_Lent] = AsyncConnectionPool(
             driver_url(url),
+            connection_class=_Lent,
             min_size=0,
             max_size=max_size,
             open=False,
@@ -48,9 +63,8 @@ class Reading:
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise unreachable(self._url, str(error)) from error
         try:
-            cursor = AsyncRawCursor(lent, row_factory=tuple_row)
-            await cursor.execute(statement.sql, statement.values(params), prepare=True, binary=True)
-            return await cursor.fetchall()
+            await lent.reader.execute(statement.sql, statement.values(params), prepare=True, binary=True)
+            return await lent.reader.fetchall()
         finally:
             await self._pool.putconn(lent)
 
@@ -59,7 +73,7 @@ class Reading:
         await self._pool.close()
 
 
-async def _check(lent: AsyncConnection[Any]) -> None:
+async def _check(lent: _Lent) -> None:
     """Refuse a connection whose server has gone: as `models.database` does."""
     if select.select([lent.fileno()], [], [], 0)[0]:
         await AsyncConnectionPool.check_connection(lent)
