@@ -69,6 +69,13 @@ _FRAGMENT: Final = re.compile(
     r"noscript|title)[\s>]",
     re.IGNORECASE,
 )
+_LONGEST_NOTICE: Final = 600
+_IN_TROUBLE: Final = re.compile(
+    r"\bwe(?: are|'re) (?:currently |presently )?(?:having|experiencing) (?:some |technical |server ){0,2}"
+    r"(?:issues|difficulties|problems)\b",
+    re.IGNORECASE,
+)
+"""What a short notice in place of data says that no document does."""
 _SIGN_IN: Final = re.compile(r"<input\s[^<>]{0,200}type\s{0,3}=\s{0,3}[\"']?password", re.IGNORECASE)
 _AWAY: Final = re.compile(
     r"<(?:title|h1|h2)(?:\s[^<>]{0,200})?>[^<>]{0,80}\b(?:be (?:right )?back|back (?:soon|shortly)|"
@@ -86,7 +93,9 @@ def is_page_fragment(text: str) -> bool:
     if _FRAGMENT.match(text) is None:
         return False
     asks = "<form" in text[:_HEAD].lower() and _SIGN_IN.search(text, 0, _HEAD) is not None
-    return asks or _AWAY.search(text, 0, _PAGE_HEAD) is not None
+    if asks or _AWAY.search(text, 0, _PAGE_HEAD) is not None:
+        return True
+    return len(text) <= _LONGEST_NOTICE and _IN_TROUBLE.search(text) is not None
 
 
 def read_xml(text: str) -> Xml | None:

@@ -93,7 +93,7 @@ _ECHOES: Final = words(
     "transactid usage resource retryable isretryable serverversion ipscatver apiversion reqserialnum code "
     "requestparameters get searchparameters encoding format responsetime executiontime headers field location "
     "locations pointer property attribute extensions source param "
-    "processingtime elapsedtime tz redirect redirecturl oper op cmd func "
+    "processingtime elapsedtime rundate executedms tz redirect redirecturl oper op cmd func "
     "trace backtrace traceback resolution solution suggestion suggestions remedy retryin"
 )
 _SIZES: Final = words(

@@ -369,7 +369,7 @@ class Weighing:
         """Whether all that tells of a failure."""
         if self.is_in_parts:
             return not self.rows
-        if self._is_data or self._is_fine:
+        if not self._is_outspoken and (self._is_data or self._is_fine):
             return False
         if self.strangers == 0:
             is_told = self.texts > 0 or self.is_alone
@@ -380,6 +380,11 @@ class Weighing:
             return self.strangers == 1 <= self.proofs or (self.strangers <= 2 <= self.proofs and self.hard_proofs > 0)
         is_told = (self.objects > 0 and self.texts > 0) or (self.held == 1 and self.ends > 0)
         return self.strangers == 1 and is_told
+
+    @property
+    def _is_outspoken(self) -> bool:
+        """Whether the response's own words and numbers complain, so that ids beside are those of what was asked for."""
+        return self.spoken > 0 and self.claims > 1 and not (self.rows or self.strangers or self.is_well)
 
     @property
     def _is_data(self) -> bool:
