@@ -140,6 +140,7 @@ def show_accuracy() -> None:
         "services.jsonl",
         "integrations.jsonl",
         "products.jsonl",
+        "newcomers.jsonl",
         "rpc.jsonl",
         "replies.jsonl",
         "wrappers.jsonl",

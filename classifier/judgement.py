@@ -78,6 +78,8 @@ _FINER_IN_WORDS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         # RFC 6750 section 3.1: `invalid_token` covers expired and revoked ones; its example says which in words.
         "token_invalid": frozenset({"token_expired", "token_revoked"}),
+        # A login is an input like any other to who answers GraphQL.
+        "bad_query": frozenset({"credentials_invalid"}),
         # `invalid_parameter` beside `api_key is invalid`: the parameter is the credential.
         "invalid_parameter": frozenset({"token_invalid", "credentials_invalid", "words.permission_lacking"}),
         # RFC 7523 section 3.1: an assertion made by a clock that is off is an invalid grant as well.

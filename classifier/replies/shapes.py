@@ -277,13 +277,21 @@ def _status_told(top: Top) -> bool:
 
 
 def _exception_object(top: Top) -> bool:
-    """`objectType: KalturaAPIException` beside a code and a message: an exception, and hardly anything else."""
+    """`objectType: KalturaAPIException` beside a code and a message: an exception, and hardly anything else.
+
+    Or an `error_class` that is one, and no more than what it is about.
+    """
+    thrown = top.members.get("errorclass")
+    if isinstance(thrown, str) and _THROWN.search(thrown) is not None and len(top.members) <= _MOST_ABOUT:
+        return not top.has_data
     if not top.has_text or "code" not in top.members or top.is_record or top.strangers > 2:
         return False
     kind = top.members.get("objecttype", top.members.get("class"))
     return isinstance(kind, str) and kind.endswith(("Exception", "Fault"))
 
 
+_THROWN: Final = re.compile(r"(?:Exception|Error)\b")
+_MOST_ABOUT: Final = 5
 _TOO_MANY: Final = re.compile(r"\btoo (?:many|frequent) (?:api )?(?:requests?|calls?)\b", re.IGNORECASE)
 
 

@@ -381,6 +381,8 @@ def test_a_record_that_talks_of_errors_is_no_failure(body: object) -> None:
         pytest.param({"message": "Field x not found in schema"}, "invalid_parameter", id="one message on our request"),
         pytest.param({"response": "INVALID ACCOUNT"}, "credentials_invalid", id="a code in words"),
         pytest.param({"message": "Invalid CSS selector"}, "error_in_body", id="one message that blames"),
+        pytest.param({"error_class": "A::Exception::API::RateLimit", "method": "Zone/list", "account": "acme"},
+                     "rate_limit", id="an error's class"),
         pytest.param({"Envelope": {"Success": "0", "Message": "Invalid credentials", "Info": {"Run_Date": "20261005"},
                                    "Result": ""}}, "credentials_invalid", id="a success of 0"),
         pytest.param(b"response=3&responsetext=Invalid Username&authcode=&orderid=1&type=sale&response_code=300",
