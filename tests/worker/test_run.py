@@ -76,6 +76,12 @@ def test_a_run_ends_in_a_record(station: Station, run: ClaimedRun) -> None:
     assert len(station.in_flight) == 0
 
 
+@pytest.fixture
+def logged(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """What was logged: printed, or by the standard library where a test before this one has set that up."""
+    return lambda: capsys.readouterr().out + caplog.text
+
+
 @pytest.mark.parametrize("error", AWAY)
 def test_an_end_is_repeated_while_the_database_is_away(
     station: Station, run: ClaimedRun, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -93,14 +99,14 @@ def test_a_database_that_stays_away_is_told_and_the_run_left_to_the_reaper(
     station: Station,
     run: ClaimedRun,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    logged: Callable[[], str],
     error: Exception,
 ) -> None:
     failing(monkeypatch, "finish", error, times=99)
     execute(station, run)
 
     assert ended(station, run) is None
-    told = capsys.readouterr().out
+    told = logged()
     assert "run.unrecorded" in told
     assert "Traceback" not in told
 
@@ -121,12 +127,12 @@ def test_an_end_is_not_repeated_under_a_lease_that_has_ended(
 
 
 def test_a_commit_whose_answer_was_lost_is_no_fence(
-    station: Station, run: ClaimedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    station: Station, run: ClaimedRun, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
 ) -> None:
     failing(monkeypatch, "finish", psycopg.OperationalError("the answer was lost"), times=1, after=True)
     execute(station, run)
 
-    told = capsys.readouterr().out
+    told = logged()
     assert "run.finished" in told
     assert "run.fenced" not in told
     found = ended(station, run)
@@ -135,7 +141,7 @@ def test_a_commit_whose_answer_was_lost_is_no_fence(
 
 
 def test_a_run_that_was_taken_from_us_changes_nothing(
-    station: Station, run: ClaimedRun, capsys: pytest.CaptureFixture[str]
+    station: Station, run: ClaimedRun, logged: Callable[[], str]
 ) -> None:
     with station.database.transaction() as db:
         assert runs.interrupt(db, run.key, reason="somebody else")
@@ -144,7 +150,7 @@ def test_a_run_that_was_taken_from_us_changes_nothing(
     found = ended(station, run)
     assert found is not None
     assert (found.state, found.name) == (RunState.INTERRUPTED, None)
-    assert "run.finished" not in capsys.readouterr().out
+    assert "run.finished" not in logged()
 
 
 def test_what_cannot_be_stored_of_a_run_does_not_leave_it_without_an_end(

@@ -98,7 +98,11 @@ class House:
         made = self.connection()
         document = {"access_token": "t", "lapses_at": time.time() + hours * 3600}
         vault.store(self.db, self.station.keyring, made, "token", document)
-        self.db.execute("UPDATE connection SET state = %s WHERE connection_id = %s", (state, made))
+        self.db.execute(
+            "UPDATE connection SET state = %s, deleted_at = CASE WHEN %s = 'DELETED' THEN now() END"
+            " WHERE connection_id = %s",
+            (state, state, made),
+        )
         return made
 
     def sched(self, connection_id: UUID, change: str) -> None:
