@@ -131,20 +131,7 @@ def show_accuracy() -> None:
     dialects = load_dialects()
     none: Mapping[str, Dialect] = {}
     print(f"{'corpus':34}{'cases':>7}{'name':>9}{'owner':>9}{'blamed':>8}{'passed':>8}{'false alarms':>14}")
-    for file in (
-        "cases.jsonl",
-        "own.jsonl",
-        "documented.jsonl",
-        "libraries.jsonl",
-        "uncommon.jsonl",
-        "services.jsonl",
-        "integrations.jsonl",
-        "products.jsonl",
-        "newcomers.jsonl",
-        "rpc.jsonl",
-        "replies.jsonl",
-        "wrappers.jsonl",
-    ):
+    for file in sorted(path.name for path in CORPUS.glob("*.jsonl")):
         for contested in (False, True):
             cases = [case for case in read_cases(file) if case.contested is contested]
             if not cases:

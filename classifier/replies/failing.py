@@ -27,11 +27,10 @@ def failure_in(document: Mapping[str, object], *, lacks_records: bool = False) -
     and are not, so that less proof is needed.
     """
     document = unlisted(document)
-    if is_data(document) and not is_error_alone(document):
+    is_alone = is_error_alone(document)
+    if is_data(document) and not is_alone:
         return lone_error(document) or grave_messages(document)
-    part = failing_part(document)
-    if part is None and is_error_alone(document):
-        part = document
+    part = failing_part(document) or (document if is_alone else None)
     if part is None:
         return weighed(document, lacks_records=lacks_records) or grave_messages(document)
     said = Said()

@@ -141,6 +141,11 @@ _HEADS: Final = words(
 ) | frozenset(_HEAD_ENDS)
 
 
+def ends_as_error(plain: str) -> bool:
+    """Return whether a plain name ends like an error's (`serviceFault`), which `default` does by chance alone."""
+    return plain.endswith(("error", "fault", "exception")) and not plain.endswith("default")
+
+
 @lru_cache(maxsize=4096)
 def sort_of(name: str) -> Sort:  # noqa: C901, PLR0911, PLR0912 - one line and one way out per sort
     """Return what a member of this name is."""
@@ -171,7 +176,7 @@ def sort_of(name: str) -> Sort:  # noqa: C901, PLR0911, PLR0912 - one line and o
             return Sort.FAULT_CODE
         if _BLAMES.match(plain) is not None:
             return Sort.BLAME
-        if plain.endswith(("error", "fault", "exception")) and not plain.endswith("default"):
+        if ends_as_error(plain):
             return Sort.FAULT
         if complains_of_code(name):
             return Sort.BLAME

@@ -11,7 +11,7 @@ from typing import Final
 
 from classifier.members import Role, plain_name, role_of, words
 from classifier.replies.complaints import complains, complains_of, complains_of_code, only_sentence
-from classifier.replies.names import Sort, sort_of
+from classifier.replies.names import Sort, ends_as_error, sort_of
 from classifier.replies.wrapping import (
     BAD_WORDS,
     BLAMED,
@@ -501,7 +501,7 @@ def _in_member(top: Top, name: str, value: object, *, depth: int, is_alone: bool
         return None
     if name in WRAPPERS or name.endswith(WRAPPER_ENDS):
         return _in_wrapper(value, depth=depth)
-    if name.endswith(("error", "fault", "exception")) and name not in ERROR_MEMBERS and not name.endswith("default"):
+    if ends_as_error(name) and name not in ERROR_MEMBERS:
         return value if top.strangers <= 1 and "last" not in name and _has_message(value) else None
     if (name in _HOLDERS or (is_alone and name not in NO_WRAPPERS)) and not top.says_ok:
         return _in_holder(value, depth=depth, lacks_data=top.lacks_data)
