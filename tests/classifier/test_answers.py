@@ -171,6 +171,7 @@ def test_a_failure_whose_body_we_cut_off_is_still_read() -> None:
     [
         pytest.param(403, {"retry-after": "60"}, "rate_limit", id="403 with Retry-After"),
         pytest.param(403, {"x-ratelimit-remaining": "0"}, "rate_limit", id="403 with nothing remaining"),
+        pytest.param(402, {"x-quota-remaining": "0"}, "rate_limit", id="402 with nothing of a quota remaining"),
         pytest.param(403, {"x-ratelimit-remaining": "4980"}, "forbidden", id="403 with much remaining"),
         pytest.param(404, {"x-ratelimit-remaining": "0"}, "not_found", id="404 that used the last call"),
         pytest.param(401, {"x-ratelimit-remaining": "0"}, "unauthorized", id="401 that used the last call"),
@@ -458,6 +459,7 @@ def test_a_status_of_the_way_inside_a_body_is_the_vendors_own_number(number: int
         pytest.param("ERROR_KEY_DOES_NOT_EXIST", "text/plain", "token_invalid", id="a code that is all there is"),
         pytest.param('<epp><response><result code="2200"><msg>Authentication error</msg></result></response></epp>',
                      "text/xml", "credentials_invalid", id="a registry's answer"),
+        pytest.param("RT/4.4.3 401 Refused\n\nno more to say", "text/plain", "unauthorized", id="its own status line"),
     ],
 )  # fmt: skip
 def test_a_success_is_read_in_whatever_it_is_wrapped(body: str, content_type: str, reason: str) -> None:
