@@ -24,7 +24,7 @@ from models.errors import (
     SwallowedFailureError,
 )
 
-SCHEMA_REVISION: Final = "0007"
+SCHEMA_REVISION: Final = "0008"
 """The revision that this code needs; a test compares it with the newest migration."""
 
 OLDEST_SERVER: Final = 15

@@ -589,6 +589,7 @@ audit_entry = _table(
 FOLLOW_STATE: Final = """
 CREATE FUNCTION follow_connection_state() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+  UPDATE health h SET connection_state = NEW.state WHERE h.connection_id = NEW.connection_id;
   UPDATE connection_sched s
      SET enabled = (NEW.state = 'ACTIVE'),
          hinted_at = NULL,
@@ -598,12 +599,11 @@ BEGIN
            ELSE s.slot_at END,
          next_due_at = CASE WHEN NEW.state = 'ACTIVE' THEN now() ELSE s.next_due_at END
    WHERE s.connection_id = NEW.connection_id;
-  UPDATE health h SET connection_state = NEW.state WHERE h.connection_id = NEW.connection_id;
   RETURN NULL;
 END $$
 """
 """What is due follows what a person set, by whatever statement it was set. Slots of a pause are not owed: slot_at moves
-past them, and the connection runs once, at once."""
+past them, and the connection runs once, at once. The health first, as the end of a run takes its rows."""
 
 FOLLOW_STATE_TRIGGER: Final = """
 CREATE TRIGGER connection_state_followed AFTER UPDATE OF state ON connection

@@ -1,7 +1,9 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from classifier.vocabulary import HealthName, ResolutionOwner
@@ -16,6 +18,21 @@ def test_ids_are_versioned_unique_and_in_the_order_of_their_making() -> None:
     assert len(set(made)) == 1000
     assert {(one.version, one.variant) for one in made} == {(7, "specified in RFC 4122")}
     assert made == sorted(made)
+
+
+def test_a_delete_takes_its_rows_in_the_order_of_a_run_that_ends(committed: Any, fresh_database_url: str) -> None:
+    """A run's end has the health and then wants the schedule: a delete that had that already would wait for ever."""
+    connection_id = committed.connection().connection_id
+    with psycopg.connect(fresh_database_url) as ending, ThreadPoolExecutor(1) as aside:
+        ending.execute("SELECT FROM health WHERE connection_id = %s FOR UPDATE", (connection_id,))
+        deleted = aside.submit(connections.delete_connection, committed.db, connection_id)
+        waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        while not ending.execute(waiting).fetchall():
+            assert not deleted.done()
+            ending.execute("SELECT pg_stat_clear_snapshot()")
+        ending.execute("SELECT FROM connection_sched WHERE connection_id = %s FOR UPDATE NOWAIT", (connection_id,))
+        ending.commit()
+        assert deleted.result(timeout=30)
 
 
 # --- organizations
